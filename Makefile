@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+PYTHON := .venv/bin/python
+C_FILES := $(wildcard bpf/*.c bpf/*.h bench/*.c)
+
+.PHONY: help setup demo test unit kernel check format proto lock bench clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+setup: ## install what is missing: Debian packages, virtual environment
+	@scripts/setup
+
+demo: setup ## two hosts on this machine, real programs, real agents, real refusals (root)
+	@$(PYTHON) -m tests.lab.demo
+
+test: setup unit kernel ## every test (root)
+
+unit: setup ## tests that need no root, in seconds
+	@$(PYTHON) -m pytest -q tests/unit
+
+kernel: setup ## tests with real programs in the kernel (root)
+	@$(PYTHON) -m pytest -q tests/kernel
+
+check: setup ## format, lint, types, generated code, unit tests
+	@$(PYTHON) -m ruff format --check -q .
+	@$(PYTHON) -m ruff check -q .
+	@clang-format-14 --dry-run --Werror $(C_FILES)
+	@$(PYTHON) -m mypy
+	@$(PYTHON) proto/generate.py --check
+	@$(PYTHON) -m pytest -q tests/unit
+
+format: setup ## put every file into the house's format
+	@$(PYTHON) -m ruff check -q --fix-only . ; $(PYTHON) -m ruff format -q .
+	@clang-format-14 -i $(C_FILES)
+
+proto: setup ## generate agent/pb from proto/
+	@$(PYTHON) proto/generate.py
+
+lock: ## pin the newest versions of what requirements*.in name (needs uv)
+	@for name in requirements requirements-dev; do \
+		uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
+			--no-header --no-annotate --python /usr/bin/python3 $$name.in -o $$name.lock; \
+	done
+
+bench: setup ## figures of the datapath, as ratios of one run (root)
+	@$(PYTHON) -m bench.run
+
+clean: ## remove what setup and the tools made in this folder
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

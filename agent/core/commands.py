@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wishes, in the imperative: everything that core ever asks for. Frozen values, no behaviour.
+
+`agent.daemon` carries them out in the order given. What succeeds or fails comes back as an event.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from agent.core.abi import Process
+from agent.core.attest import Facts
+from agent.core.events import ProcessReport, Source
+from agent.core.model import Snapshot
+
+
+class Level(Enum):
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Command:
+    """Base of all commands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load(Command):
+    """Run the loader: pin programs and maps, attach nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attach(Command):
+    """Attach every pinned program."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSnapshot(Command):
+    """floor: the version in force or at hand; an older one is refused."""
+
+    source: Source
+    floor: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyPolicy(Command):
+    """Build it aside in the kernel and switch."""
+
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class WriteCache(Command):
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFacts(Command):
+    """exe_paths: the paths that policy names; no other file on the host is looked at."""
+
+    report: ProcessReport
+    exe_paths: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class WalkProcesses(Command):
+    """Read the facts of every process of the instance."""
+
+    exe_paths: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class TagProcess(Command):
+    """Write the entry if it is still `before`; if it is not, or the facts have changed once it is
+    written, the process is reported again."""
+
+    facts: Facts
+    before: Process | None
+    after: Process
+
+
+@dataclass(frozen=True, slots=True)
+class TagUnreadable(Command):
+    """As TagProcess, for a process of which no facts are known."""
+
+    pid: int
+    before: Process
+    after: Process
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetProcess(Command):
+    """Delete the entry of a process that is gone, if it is still this one."""
+
+    pid: int
+    before: Process
+
+
+@dataclass(frozen=True, slots=True)
+class RememberExecutable(Command):
+    """The kernel may tag the next exec of this file, user and cgroup at once."""
+
+    key: bytes
+    identity: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetExecutables(Command):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class SetObserve(Command):
+    """Whether allowed connections make events too."""
+
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyReady(Command):
+    """Tell the service manager that enforcement stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyStatus(Command):
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Log(Command):
+    level: Level
+    message: str
+    fields: tuple[tuple[str, str | int | float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stop(Command):
+    """End the daemon. Enforcement goes on in the kernel."""
+
+    code: int

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Facts, in the past tense: everything that core is ever told. Frozen values, no behaviour.
+
+Time comes in with the event that needs it; core has no clock. Flow events do not pass here: they
+change no decision, so the edge hands them to observers directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from agent.core.abi import Process
+from agent.core.attest import Facts
+from agent.core.model import Snapshot
+
+
+class Source(Enum):
+    """Where a snapshot was read."""
+
+    FILE = "file"
+    CACHE = "cache"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessReport:
+    """The kernel, or a walk, asks who a process is.
+
+    generation: of the entry in `processes` when it asked.
+    executable: packed `executable_key`, empty where only the agent can tell.
+    """
+
+    pid: int
+    generation: int
+    executable: bytes = b""
+
+
+class Event:
+    """Base of all events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Event):
+    at: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Event):
+    """Programs and maps are pinned. `seconds` is 0 where they were found in place."""
+
+    seconds: float
+    attach_pending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed(Event):
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attached(Event):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class AttachFailed(Event):
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRead(Event):
+    """Signature, host, version and expiry are good. `content` is the signed bytes."""
+
+    source: Source
+    snapshot: Snapshot
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRefused(Event):
+    source: Source
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotMissing(Event):
+    source: Source
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyApplied(Event):
+    """The kernel judges by `version` under `generation` from now on."""
+
+    version: int
+    generation: int
+    entries: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyNotApplied(Event):
+    """Nothing was switched: what was in force before is in force."""
+
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessReported(Event):
+    report: ProcessReport
+
+
+@dataclass(frozen=True, slots=True)
+class FactsRead(Event):
+    """before: the kernel's entry, read before the facts; None if there is none."""
+
+    report: ProcessReport
+    facts: Facts
+    before: Process | None
+    now_ns: int
+    """CLOCK_MONOTONIC."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactsNotRead(Event):
+    """The process lives and its facts could not be read."""
+
+    report: ProcessReport
+    before: Process | None
+    reason: str
+    now_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessesWalked(Event):
+    """All processes of the instance, and the kernel's entries as they were before the walk.
+
+    living: processes that are there, whether their facts could be read or not.
+    """
+
+    seen: Mapping[int, Facts]
+    living: frozenset[int]
+    actual: Mapping[int, Process]
+    now_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObserversChanged(Event):
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked(Event):
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested(Event):
+    signal: str

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From facts and the kernel's entry to the entry that should be there. Pure.
+
+The kernel raises an entry's generation whenever the process may be somebody else (exec, another
+user, another cgroup). An answer to an older question is thrown away; one to a newer question than
+the entry shows is written with the question's generation, for then the daemon's own write has
+covered the kernel's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from agent.core import delta
+from agent.core.abi import EXECUTABLE_KEY, Process, ProcessFlag
+from agent.core.attest import Attestation, Facts
+from agent.core.commands import Command, ForgetProcess, RememberExecutable, TagProcess
+from agent.core.events import FactsNotRead, FactsRead, ProcessesWalked, ProcessReport
+from agent.core.model import Identity
+
+Judge = Callable[[Facts], Attestation]
+
+
+def superseded(report: ProcessReport, before: Process | None) -> bool:
+    """Whether the process is gone, or the kernel asks anew about it already."""
+    return before is None or before.generation > report.generation
+
+
+def entry_of(
+    facts: Facts, identity: int, before: Process | None, generation: int, now_ns: int
+) -> Process:
+    """An adopted process has no entry before: stamp and generation are then 0."""
+    return Process(
+        identity=identity,
+        uid=facts.uid,
+        cgroup=facts.cgroup_id,
+        since_ns=now_ns,
+        inode=facts.inode,
+        device=facts.device,
+        flags=int(ProcessFlag.ATTESTED),
+        generation=generation,
+        stamp=before.stamp if before is not None else 0,
+    )
+
+
+def same_tag(one: Process, other: Process) -> bool:
+    """Whether two entries say the same of the same image of a process."""
+    return one._replace(since_ns=0, inode=0, device=0) == other._replace(
+        since_ns=0, inode=0, device=0
+    )
+
+
+def tag_reported(event: FactsRead, identity: int, cacheable: bool) -> list[Command]:
+    """Answer one question of the kernel."""
+    if superseded(event.report, event.before):
+        return []
+    after = entry_of(
+        event.facts, identity, event.before, event.report.generation, event.now_ns
+    )
+    commands: list[Command] = []
+    if event.before is None or not same_tag(event.before, after):
+        commands.append(TagProcess(event.facts, event.before, after))
+    if cacheable and is_key_of(event.report.executable, event.facts):
+        commands.append(RememberExecutable(event.report.executable, identity))
+    return commands
+
+
+def host_entry(event: FactsNotRead) -> Process | None:
+    """What a process is whose facts could not be read."""
+    if superseded(event.report, event.before) or event.before is None:
+        return None
+    return event.before._replace(
+        identity=int(Identity.HOST),
+        since_ns=event.now_ns,
+        flags=int(ProcessFlag.ATTESTED),
+        generation=event.report.generation,
+    )
+
+
+def is_key_of(packed: bytes, facts: Facts) -> bool:
+    """Whether the kernel's key names the very file, user and cgroup that were attested.
+
+    A file of several links has several paths, of which the kernel's key would not tell one.
+    """
+    if not any(packed) or facts.links != 1:
+        return False
+    key = EXECUTABLE_KEY.unpack(packed)
+    return (key.inode, key.ctime_sec * 10**9 + key.ctime_nsec, key.cgroup, key.uid) == (
+        facts.inode,
+        facts.ctime_ns,
+        facts.cgroup_id,
+        facts.uid,
+    )
+
+
+def reconcile(event: ProcessesWalked, judge: Judge) -> list[Command]:
+    """Bring `processes` in step with the processes that are there."""
+    desired = {pid: entry for pid, entry in event.actual.items() if pid in event.living}
+    for pid, facts in event.seen.items():
+        before = event.actual.get(pid)
+        generation = before.generation if before is not None else 0
+        desired[pid] = entry_of(facts, judge(facts).identity, before, generation, event.now_ns)
+    return _carry_out(event, delta.plan(desired, event.actual, same_tag))
+
+
+def _carry_out(event: ProcessesWalked, plan: delta.Delta[int, Process]) -> list[Command]:
+    actual: Mapping[int, Process] = event.actual
+    commands: list[Command] = [
+        TagProcess(event.seen[pid], actual.get(pid), after) for pid, after in plan.puts.items()
+    ]
+    commands.extend(ForgetProcess(pid, actual[pid]) for pid in plan.deletes)
+    return commands

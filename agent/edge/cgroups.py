@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cgroup v2 hierarchy: where it is mounted, how cgroups are numbered, who is in them.
+
+It is looked up in /proc, never assumed: on a host with both hierarchies it is not at
+/sys/fs/cgroup. On cgroup v2 the inode number of a folder is the cgroup's id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+MOUNTS = Path("/proc/self/mounts")
+
+
+class CgroupError(Exception):
+    """The cgroup v2 hierarchy is not as needed."""
+
+
+def mount_point(mounts: Path = MOUNTS) -> Path:
+    """Where cgroup v2 is mounted. Raises CgroupError if it is not."""
+    for line in mounts.read_text().splitlines():
+        _source, where, kind, *_rest = line.split(" ")
+        if kind == "cgroup2":
+            return Path(where.encode().decode("unicode_escape"))
+    raise CgroupError(
+        "no cgroup v2 hierarchy is mounted, and without it no workload can be told from another: "
+        "mount it (mount -t cgroup2 none /sys/fs/cgroup), or boot with "
+        "systemd.unified_cgroup_hierarchy=1"
+    )
+
+
+def cgroup_id(path: Path) -> int:
+    return path.stat().st_ino
+
+
+def level(path: Path, mount: Path) -> int:
+    """Depth below the hierarchy's root, which is 0. Raises CgroupError for a path outside."""
+    try:
+        return len(path.relative_to(mount).parts)
+    except ValueError as error:
+        raise CgroupError(
+            f"{path} is not below the cgroup v2 mount {mount}: set `cgroup_root` to a folder there"
+        ) from error
+
+
+def parse_membership(text: str) -> str | None:
+    """The v2 path in the content of /proc/PID/cgroup: the line that begins with `0::`."""
+    for line in text.splitlines():
+        if line.startswith("0::"):
+            return line[3:]
+    return None
+
+
+def walk(root: Path) -> Iterator[Path]:
+    """`root` and every cgroup below it; those that vanish meanwhile are left out."""
+    pending = [root]
+    while pending:
+        folder = pending.pop()
+        yield folder
+        try:
+            pending.extend(child for child in folder.iterdir() if child.is_dir())
+        except OSError:
+            continue
+
+
+def pids(root: Path) -> Iterator[int]:
+    """Processes in `root` and below."""
+    for folder in walk(root):
+        try:
+            text = (folder / "cgroup.procs").read_text()
+        except OSError:
+            continue
+        yield from (int(line) for line in text.split())

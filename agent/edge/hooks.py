@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the datapath's programs attach, and the attaching itself: through libbpf, without bcc.
+
+The table is the whole truth about hooks: the loader loads what is in it, `attach` makes one pinned
+link for each row, the status counts them. Order matters: what tags comes before what judges, so
+that no packet is judged before its socket could be tagged.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+from agent.edge import links
+from agent.edge.links import AttachType
+
+
+class ProgramType(IntEnum):
+    """enum bpf_prog_type, include/uapi/linux/bpf.h."""
+
+    CGROUP_SKB = 8
+    CGROUP_SOCK = 9
+    SOCK_OPS = 13
+    RAW_TRACEPOINT = 17
+    CGROUP_SOCK_ADDR = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One program: the C function's name, its type, and where it goes.
+
+    attach_type: None for a raw tracepoint, whose name is then `tracepoint`.
+    lost: what is lost on a kernel that cannot load it.
+    """
+
+    function: str
+    program_type: ProgramType
+    attach_type: AttachType | None
+    lost: str
+    tracepoint: str = ""
+
+
+HOOKS = (
+    Hook("cordon_fork", ProgramType.RAW_TRACEPOINT, None, "children would not inherit their parent's identity", "sched_process_fork"),
+    Hook("cordon_exec", ProgramType.RAW_TRACEPOINT, None, "new programs would keep the identity of the old one", "sched_process_exec"),
+    Hook("cordon_exit", ProgramType.RAW_TRACEPOINT, None, "a reused process id would inherit an identity", "sched_process_exit"),
+    Hook("cordon_sock_create", ProgramType.CGROUP_SOCK, AttachType.CGROUP_INET_SOCK_CREATE, "sockets would have no identity"),
+    Hook("cordon_bind4", ProgramType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_BIND, "IPv4 sockets handed over would keep their creator's identity"),
+    Hook("cordon_bind6", ProgramType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_BIND, "IPv6 sockets handed over would keep their creator's identity"),
+    Hook("cordon_connect4", ProgramType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_CONNECT, "IPv4 connections would not be refused at connect"),
+    Hook("cordon_connect6", ProgramType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_CONNECT, "IPv6 connections would not be refused at connect"),
+    Hook("cordon_sendmsg4", ProgramType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UDP4_SENDMSG, "IPv4 datagrams would have their socket creator's identity"),
+    Hook("cordon_sendmsg6", ProgramType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UDP6_SENDMSG, "IPv6 datagrams would have their socket creator's identity"),
+    Hook("cordon_sock_ops", ProgramType.SOCK_OPS, AttachType.CGROUP_SOCK_OPS, "no connection would carry an identity"),
+    Hook("cordon_ingress", ProgramType.CGROUP_SKB, AttachType.CGROUP_INET_INGRESS, "nothing that comes in would be judged"),
+    Hook("cordon_egress", ProgramType.CGROUP_SKB, AttachType.CGROUP_INET_EGRESS, "nothing that goes out would be judged"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """Folders of one instance in bpffs."""
+
+    root: Path
+
+    @property
+    def maps(self) -> Path:
+        return self.root / "maps"
+
+    @property
+    def programs(self) -> Path:
+        return self.root / "progs"
+
+    @property
+    def links(self) -> Path:
+        return self.root / "links"
+
+    def make(self) -> None:
+        for folder in (self.root, self.maps, self.programs, self.links):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def attach(pins: Pins, cgroup: Path) -> None:
+    """Attach every pinned program: all of them or, after an error, what was attached before.
+
+    Raises BpfError that names the hook.
+    """
+    with _open_programs(pins) as programs, _open_folder(cgroup) as cgroup_fd:
+        links.LinkSet(pins.links, cgroup_fd).attach(
+            [
+                links.Attachment(
+                    name=hook.function,
+                    program_fd=programs[hook.function],
+                    attach_type=hook.attach_type,
+                    tracepoint=hook.tracepoint,
+                )
+                for hook in HOOKS
+            ]
+        )
+
+
+def attached(pins: Pins) -> int:
+    """How many of the hooks have a pinned link."""
+    return sum((pins.links / hook.function).exists() for hook in HOOKS)
+
+
+@contextmanager
+def _open_programs(pins: Pins) -> Iterator[dict[str, int]]:
+    fds: dict[str, int] = {}
+    try:
+        for hook in HOOKS:
+            fds[hook.function] = links.obj_get(pins.programs / hook.function)
+        yield fds
+    finally:
+        for fd in fds.values():
+            os.close(fd)
+
+
+@contextmanager
+def _open_folder(path: Path) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

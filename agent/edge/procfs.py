@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the facts of a process from /proc, of one process and never of two.
+
+Everything is read through an open folder /proc/PID, which the kernel ties to the process and not to
+its number: once the process is gone, reading through it fails, even if the number is used again.
+`unchanged` is the other half: what was decided is written first and checked once more after, so an
+exec between reading and writing does not go by unseen.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.core.attest import Facts
+from agent.edge import cgroups
+
+PROC = Path("/proc")
+_DELETED = " (deleted)"
+_NAMES_KEPT = 4096
+
+
+class ProcessGone(Exception):
+    """The process has ended, or is no longer below the instance's cgroup root."""
+
+
+class FactsUnreadable(Exception):
+    """The process lives, and something about it could not be read."""
+
+
+@dataclass
+class ProcessReader:
+    """root: the instance's cgroup root; mount: where cgroup v2 is mounted."""
+
+    root: Path
+    mount: Path
+    proc: Path = PROC
+    _users: dict[int, str] = field(default_factory=dict, repr=False)
+    _groups: dict[int, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        below = self.root.relative_to(self.mount).as_posix()
+        self._prefix = "" if below == "." else f"/{below}"
+        self._mount_namespace = (self.proc / "self/ns/mnt").stat().st_ino
+
+    def forget_names(self) -> None:
+        """Look users and groups up afresh."""
+        self._users.clear()
+        self._groups.clear()
+
+    def read(self, pid: int, exe_paths: frozenset[str]) -> Facts:
+        """Raises ProcessGone or FactsUnreadable."""
+        with self._folder(pid) as folder:
+            return self._read(pid, folder, exe_paths)
+
+    def unchanged(self, facts: Facts) -> bool:
+        """Whether it is still the same process with the same image, user and cgroup.
+
+        Raises ProcessGone.
+        """
+        with self._folder(facts.pid) as folder:
+            command, started = _stat(folder)
+            uid, gid = _owner(folder)
+            device, inode = _executable(folder)[1:3]
+            now = (started, uid, gid, device, inode, self._cgroup(folder))
+        then = (facts.started, facts.uid, facts.gid, facts.device, facts.inode, facts.cgroup)
+        return now == then
+
+    def walk(self, exe_paths: frozenset[str]) -> tuple[dict[int, Facts], frozenset[int]]:
+        """Facts of every process of the instance, and the pids of all, read or not."""
+        seen: dict[int, Facts] = {}
+        living: set[int] = set()
+        for pid in cgroups.pids(self.root):
+            if not pid:
+                continue  # of another pid namespace than ours
+            try:
+                seen[pid] = self.read(pid, exe_paths)
+            except ProcessGone:
+                continue
+            except FactsUnreadable:
+                pass
+            living.add(pid)
+        return seen, frozenset(living)
+
+    @contextmanager
+    def _folder(self, pid: int) -> Iterator[int]:
+        try:
+            folder = os.open(self.proc / str(pid), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise ProcessGone from error
+        try:
+            yield folder
+        except (FileNotFoundError, ProcessLookupError) as error:
+            raise ProcessGone from error
+        except (OSError, ValueError, IndexError) as error:
+            raise FactsUnreadable(str(error)) from error
+        finally:
+            os.close(folder)
+
+    def _read(self, pid: int, folder: int, exe_paths: frozenset[str]) -> Facts:
+        command, started = _stat(folder)
+        uid, gid = _owner(folder)
+        cgroup = self._cgroup(folder)
+        exe, device, inode, ctime_ns, links = _executable(folder)
+        return Facts(
+            pid=pid,
+            started=started,
+            command=command,
+            uid=uid,
+            gid=gid,
+            user=self._user(uid),
+            group=self._group(gid),
+            cgroup=cgroup,
+            cgroup_id=cgroups.cgroup_id(Path(f"{self.root}{cgroup}")),
+            exe=exe,
+            exe_vouched=exe in exe_paths and self._is_on_host(folder, exe, device, inode),
+            inode=inode,
+            device=device,
+            ctime_ns=ctime_ns,
+            links=links,
+        )
+
+    def _cgroup(self, folder: int) -> str:
+        path = cgroups.parse_membership(_content(folder, "cgroup"))
+        if path is None or not f"{path}/".startswith(f"{self._prefix}/"):
+            raise ProcessLookupError("it is not below the instance's cgroup root")
+        return path[len(self._prefix) :] or "/"
+
+    def _is_on_host(self, folder: int, exe: str, device: int, inode: int) -> bool:
+        if os.stat("ns/mnt", dir_fd=folder).st_ino == self._mount_namespace:
+            return True
+        try:
+            found = os.stat(exe)
+        except OSError:
+            return False
+        return (_kernel_device(found.st_dev), found.st_ino) == (device, inode)
+
+    def _user(self, uid: int) -> str:
+        if uid not in self._users:
+            if len(self._users) >= _NAMES_KEPT:
+                self._users.clear()
+            try:
+                self._users[uid] = pwd.getpwuid(uid).pw_name
+            except KeyError:
+                self._users[uid] = ""
+        return self._users[uid]
+
+    def _group(self, gid: int) -> str:
+        if gid not in self._groups:
+            if len(self._groups) >= _NAMES_KEPT:
+                self._groups.clear()
+            try:
+                self._groups[gid] = grp.getgrgid(gid).gr_name
+            except KeyError:
+                self._groups[gid] = ""
+        return self._groups[gid]
+
+
+def _content(folder: int, name: str) -> str:
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        return os.read(fd, 65536).decode(errors="replace")
+    finally:
+        os.close(fd)
+
+
+def _stat(folder: int) -> tuple[str, int]:
+    """Command and start time; the command may hold blanks and brackets (proc_pid_stat(5))."""
+    head, _, tail = _content(folder, "stat").rpartition(")")
+    fields = tail.split()
+    if fields[0] in ("Z", "X"):
+        raise ProcessLookupError("it has ended")
+    return head.partition("(")[2], int(fields[19])
+
+
+def _owner(folder: int) -> tuple[int, int]:
+    """Real user and group."""
+    found = {}
+    for line in _content(folder, "status").splitlines():
+        name, _, value = line.partition(":")
+        if name in ("Uid", "Gid"):
+            found[name] = int(value.split()[0])
+            if len(found) == 2:
+                break
+    return found["Uid"], found["Gid"]
+
+
+def _executable(folder: int) -> tuple[str, int, int, int, int]:
+    """Path, device, inode, ctime in ns, links; empty and zeros for a thread of the kernel."""
+    try:
+        path = os.readlink("exe", dir_fd=folder)
+        found = os.stat("exe", dir_fd=folder)
+    except FileNotFoundError:
+        _stat(folder)  # gone, rather?
+        return "", 0, 0, 0, 0
+    if found.st_nlink == 0:
+        path = path.removesuffix(_DELETED)
+    return path, _kernel_device(found.st_dev), found.st_ino, found.st_ctime_ns, found.st_nlink
+
+
+def _kernel_device(device: int) -> int:
+    return os.major(device) << 20 | os.minor(device)

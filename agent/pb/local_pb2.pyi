@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class StatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StatusResponse(_message.Message):
+    __slots__ = ("instance", "state", "summary", "host_name", "host", "policy_version", "policy_expires", "generation", "rules", "entries", "workloads", "peers", "hooks_attached", "hooks_expected", "apply_seconds", "load_seconds", "refused", "processes", "counters", "lifelines", "modes", "uptime_seconds")
+    class ModesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    HOST_NAME_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    POLICY_EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    WORKLOADS_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    HOOKS_ATTACHED_FIELD_NUMBER: _ClassVar[int]
+    HOOKS_EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    APPLY_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    LOAD_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    COUNTERS_FIELD_NUMBER: _ClassVar[int]
+    LIFELINES_FIELD_NUMBER: _ClassVar[int]
+    MODES_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    instance: str
+    state: str
+    summary: str
+    host_name: str
+    host: int
+    policy_version: int
+    policy_expires: int
+    generation: int
+    rules: int
+    entries: int
+    workloads: int
+    peers: int
+    hooks_attached: int
+    hooks_expected: int
+    apply_seconds: float
+    load_seconds: float
+    refused: str
+    processes: int
+    counters: _containers.RepeatedCompositeFieldContainer[Counter]
+    lifelines: _containers.RepeatedScalarFieldContainer[str]
+    modes: _containers.ScalarMap[str, str]
+    uptime_seconds: int
+    def __init__(self, instance: _Optional[str] = ..., state: _Optional[str] = ..., summary: _Optional[str] = ..., host_name: _Optional[str] = ..., host: _Optional[int] = ..., policy_version: _Optional[int] = ..., policy_expires: _Optional[int] = ..., generation: _Optional[int] = ..., rules: _Optional[int] = ..., entries: _Optional[int] = ..., workloads: _Optional[int] = ..., peers: _Optional[int] = ..., hooks_attached: _Optional[int] = ..., hooks_expected: _Optional[int] = ..., apply_seconds: _Optional[float] = ..., load_seconds: _Optional[float] = ..., refused: _Optional[str] = ..., processes: _Optional[int] = ..., counters: _Optional[_Iterable[_Union[Counter, _Mapping]]] = ..., lifelines: _Optional[_Iterable[str]] = ..., modes: _Optional[_Mapping[str, str]] = ..., uptime_seconds: _Optional[int] = ...) -> None: ...
+
+class Counter(_message.Message):
+    __slots__ = ("kind", "direction", "verdict", "reason", "value")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    direction: str
+    verdict: str
+    reason: str
+    value: int
+    def __init__(self, kind: _Optional[str] = ..., direction: _Optional[str] = ..., verdict: _Optional[str] = ..., reason: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+
+class ProcessesRequest(_message.Message):
+    __slots__ = ("pid",)
+    PID_FIELD_NUMBER: _ClassVar[int]
+    pid: int
+    def __init__(self, pid: _Optional[int] = ...) -> None: ...
+
+class Process(_message.Message):
+    __slots__ = ("pid", "command", "identity", "workload", "segment", "mode", "state", "evidence", "uid", "cgroup", "exe", "age_seconds")
+    PID_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    WORKLOAD_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    CGROUP_FIELD_NUMBER: _ClassVar[int]
+    EXE_FIELD_NUMBER: _ClassVar[int]
+    AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    pid: int
+    command: str
+    identity: int
+    workload: str
+    segment: str
+    mode: str
+    state: str
+    evidence: _containers.RepeatedScalarFieldContainer[str]
+    uid: int
+    cgroup: str
+    exe: str
+    age_seconds: float
+    def __init__(self, pid: _Optional[int] = ..., command: _Optional[str] = ..., identity: _Optional[int] = ..., workload: _Optional[str] = ..., segment: _Optional[str] = ..., mode: _Optional[str] = ..., state: _Optional[str] = ..., evidence: _Optional[_Iterable[str]] = ..., uid: _Optional[int] = ..., cgroup: _Optional[str] = ..., exe: _Optional[str] = ..., age_seconds: _Optional[float] = ...) -> None: ...
+
+class ProcessesResponse(_message.Message):
+    __slots__ = ("processes",)
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    processes: _containers.RepeatedCompositeFieldContainer[Process]
+    def __init__(self, processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ...) -> None: ...
+
+class SocketsRequest(_message.Message):
+    __slots__ = ("pid",)
+    PID_FIELD_NUMBER: _ClassVar[int]
+    pid: int
+    def __init__(self, pid: _Optional[int] = ...) -> None: ...
+
+class Socket(_message.Message):
+    __slots__ = ("protocol", "state", "local_address", "local_port", "remote_address", "remote_port", "pid", "local_identity", "local_workload", "peer_identity", "peer_workload", "proof", "verdict", "reason", "rule", "rule_name", "generation")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_PORT_FIELD_NUMBER: _ClassVar[int]
+    REMOTE_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    REMOTE_PORT_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_WORKLOAD_FIELD_NUMBER: _ClassVar[int]
+    PEER_IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    PEER_WORKLOAD_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    RULE_NAME_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    protocol: str
+    state: str
+    local_address: str
+    local_port: int
+    remote_address: str
+    remote_port: int
+    pid: int
+    local_identity: int
+    local_workload: str
+    peer_identity: int
+    peer_workload: str
+    proof: str
+    verdict: str
+    reason: str
+    rule: int
+    rule_name: str
+    generation: int
+    def __init__(self, protocol: _Optional[str] = ..., state: _Optional[str] = ..., local_address: _Optional[str] = ..., local_port: _Optional[int] = ..., remote_address: _Optional[str] = ..., remote_port: _Optional[int] = ..., pid: _Optional[int] = ..., local_identity: _Optional[int] = ..., local_workload: _Optional[str] = ..., peer_identity: _Optional[int] = ..., peer_workload: _Optional[str] = ..., proof: _Optional[str] = ..., verdict: _Optional[str] = ..., reason: _Optional[str] = ..., rule: _Optional[int] = ..., rule_name: _Optional[str] = ..., generation: _Optional[int] = ...) -> None: ...
+
+class SocketsResponse(_message.Message):
+    __slots__ = ("sockets",)
+    SOCKETS_FIELD_NUMBER: _ClassVar[int]
+    sockets: _containers.RepeatedCompositeFieldContainer[Socket]
+    def __init__(self, sockets: _Optional[_Iterable[_Union[Socket, _Mapping]]] = ...) -> None: ...
+
+class ObserveRequest(_message.Message):
+    __slots__ = ("workloads", "verdicts", "port", "direction")
+    WORKLOADS_FIELD_NUMBER: _ClassVar[int]
+    VERDICTS_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    workloads: _containers.RepeatedScalarFieldContainer[str]
+    verdicts: _containers.RepeatedScalarFieldContainer[str]
+    port: int
+    direction: str
+    def __init__(self, workloads: _Optional[_Iterable[str]] = ..., verdicts: _Optional[_Iterable[str]] = ..., port: _Optional[int] = ..., direction: _Optional[str] = ...) -> None: ...
+
+class Flow(_message.Message):
+    __slots__ = ("time", "direction", "verdict", "reason", "protocol", "local_address", "local_port", "remote_address", "remote_port", "local_identity", "local_workload", "peer_identity", "peer_workload", "proof", "rule", "rule_name", "pid", "peer_host", "policy_version", "suppressed")
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_PORT_FIELD_NUMBER: _ClassVar[int]
+    REMOTE_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    REMOTE_PORT_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_WORKLOAD_FIELD_NUMBER: _ClassVar[int]
+    PEER_IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    PEER_WORKLOAD_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    RULE_NAME_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    PEER_HOST_FIELD_NUMBER: _ClassVar[int]
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SUPPRESSED_FIELD_NUMBER: _ClassVar[int]
+    time: float
+    direction: str
+    verdict: str
+    reason: str
+    protocol: str
+    local_address: str
+    local_port: int
+    remote_address: str
+    remote_port: int
+    local_identity: int
+    local_workload: str
+    peer_identity: int
+    peer_workload: str
+    proof: str
+    rule: int
+    rule_name: str
+    pid: int
+    peer_host: int
+    policy_version: int
+    suppressed: int
+    def __init__(self, time: _Optional[float] = ..., direction: _Optional[str] = ..., verdict: _Optional[str] = ..., reason: _Optional[str] = ..., protocol: _Optional[str] = ..., local_address: _Optional[str] = ..., local_port: _Optional[int] = ..., remote_address: _Optional[str] = ..., remote_port: _Optional[int] = ..., local_identity: _Optional[int] = ..., local_workload: _Optional[str] = ..., peer_identity: _Optional[int] = ..., peer_workload: _Optional[str] = ..., proof: _Optional[str] = ..., rule: _Optional[int] = ..., rule_name: _Optional[str] = ..., pid: _Optional[int] = ..., peer_host: _Optional[int] = ..., policy_version: _Optional[int] = ..., suppressed: _Optional[int] = ...) -> None: ...

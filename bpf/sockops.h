@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// TCP's own call-backs: write the tag into SYN and SYN-ACK, shorten the first time-out of a held
+// socket, hand a verified peer to the socket that accept() will return. A failure here never stops
+// a connection: it goes on without a tag and is counted, and the peer sees `unproven`.
+
+#define REPLY_DEFAULT -1
+
+// Context fields must be read one by one at fixed offsets: the compiler is kept from merging the
+// two families' loads into one through a chosen pointer, which the verifier refuses.
+#define CTX_FIELD(ctx, field) (*(volatile u32 *)&(ctx)->field)
+
+INLINE void sockops_addresses(struct bpf_sock_ops *ctx, struct address_key *local,
+			      struct address_key *remote)
+{
+	u32 *l = (u32 *)local, *r = (u32 *)remote;
+	u32 local4 = CTX_FIELD(ctx, local_ip4), remote4 = CTX_FIELD(ctx, remote_ip4);
+
+	if (ctx->family == AF_INET) {
+		map_ipv4(local, local4);
+		map_ipv4(remote, remote4);
+		return;
+	}
+	l[0] = CTX_FIELD(ctx, local_ip6[0]);
+	l[1] = CTX_FIELD(ctx, local_ip6[1]);
+	l[2] = CTX_FIELD(ctx, local_ip6[2]);
+	l[3] = CTX_FIELD(ctx, local_ip6[3]);
+	r[0] = CTX_FIELD(ctx, remote_ip6[0]);
+	r[1] = CTX_FIELD(ctx, remote_ip6[1]);
+	r[2] = CTX_FIELD(ctx, remote_ip6[2]);
+	r[3] = CTX_FIELD(ctx, remote_ip6[3]);
+}
+
+INLINE u16 sockops_remote_port(struct bpf_sock_ops *ctx)
+{
+	return bpf_ntohl(ctx->remote_port);
+}
+
+// The handshake's key as ingress wrote it: the source is the client.
+INLINE void passive_tuple(struct bpf_sock_ops *ctx, u64 netns, struct tuple *key)
+{
+	struct address_key local, remote;
+
+	sockops_addresses(ctx, &local, &remote);
+	__builtin_memcpy(key->source, &remote, 16);
+	__builtin_memcpy(key->destination, &local, 16);
+	key->netns = netns;
+	key->source_port = sockops_remote_port(ctx);
+	key->destination_port = ctx->local_port;
+	key->pad = 0;
+}
+
+INLINE void reserve_tag(struct bpf_sock_ops *ctx)
+{
+	if (bpf_reserve_hdr_opt(ctx, TAG_LENGTH, 0))
+		count_outcome(OUTCOME_TAG_NO_ROOM);
+}
+
+INLINE void write_tag(struct bpf_sock_ops *ctx, struct control *c, u64 generation, u32 identity,
+		      u32 peer_host, u8 direction)
+{
+	void *data = (void *)(long)ctx->skb_data;
+	void *end = (void *)(long)ctx->skb_data_end;
+	struct address_key local, remote;
+	struct cordon_key key;
+	struct epoch_key *slot;
+	struct mac_input input;
+	struct tag_option option;
+	struct tag_segment segment = {};
+	u8 version;
+
+	slot = transmit_key(c, generation, peer_host, &version);
+	if (!slot) {
+		count_outcome(OUTCOME_TAG_NO_KEY);
+		return;
+	}
+	if (data + 20 > end)
+		return;
+	segment.sequence = bpf_ntohl(*(u32 *)(data + 4));
+	segment.acknowledged = direction ? bpf_ntohl(*(u32 *)(data + 8)) : 0;
+	segment.direction = direction;
+	sockops_addresses(ctx, &local, &remote);
+	segment.source = local.address;
+	segment.destination = remote.address;
+	segment.source_port = ctx->local_port;
+	segment.destination_port = sockops_remote_port(ctx);
+	key.k[0] = slot->key[0];
+	key.k[1] = slot->key[1];
+	mac_input_fill(&input, &segment, version, identity, c->host);
+	tag_write(&option, version, identity, c->host, tag_mac(&key, &input));
+	if (bpf_store_hdr_opt(ctx, &option, TAG_LENGTH, 0))
+		count_outcome(OUTCOME_TAG_STORE_FAILED);
+	else
+		count_outcome(OUTCOME_TAG_WRITTEN);
+}
+
+// Active side: our SYN.
+INLINE void on_active_option(struct bpf_sock_ops *ctx, struct control *c, struct bpf_sock *sk)
+{
+	u64 generation = read_generation(c);
+	struct socket_state *s = get_socket(sk);
+	u32 local;
+
+	if (!s || !generation || !s->peer_host)
+		return; // towards strangers nothing is written
+	local = settle_local(c, s);
+	if (local == ID_PENDING)
+		return; // egress will hold this SYN; its retransmission comes here again
+	if (ctx->op == BPF_SOCK_OPS_HDR_OPT_LEN_CB)
+		reserve_tag(ctx);
+	else
+		write_tag(ctx, c, generation, local, s->peer_host, 0);
+}
+
+// Passive side: the SYN-ACK has no full socket; what is needed waits with the SYN's judgement.
+INLINE void on_passive_option(struct bpf_sock_ops *ctx, struct control *c)
+{
+	u64 generation = read_generation(c);
+	struct handshake *h;
+	struct tuple key;
+
+	if (!generation)
+		return;
+	passive_tuple(ctx, bpf_get_netns_cookie(ctx), &key);
+	h = get_handshake(&key);
+	if (!h) {
+		if (ctx->op == BPF_SOCK_OPS_HDR_OPT_LEN_CB)
+			count_outcome(OUTCOME_SYNACK_TAG_MISSED);
+		return;
+	}
+	if (!h->peer_host)
+		return;
+	if (ctx->op == BPF_SOCK_OPS_HDR_OPT_LEN_CB)
+		reserve_tag(ctx);
+	else
+		write_tag(ctx, c, generation, h->local, h->peer_host, 1);
+}
+
+INLINE void want_options(struct bpf_sock_ops *ctx, int on)
+{
+	u32 flags = ctx->bpf_sock_ops_cb_flags;
+
+	if (on)
+		flags |= BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
+	else
+		flags &= ~BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
+	bpf_sock_ops_cb_flags_set(ctx, flags);
+}
+
+INLINE void on_listen(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
+{
+	struct socket_state *s = get_socket(sk);
+
+	if (s) {
+		s->flags = SOCKET_LISTENS;
+		s->port = ctx->local_port;
+	}
+	want_options(ctx, 1);
+}
+
+INLINE void mark_used(struct handshake *h)
+{
+	struct seen_tag *seen = h->mac ? get_seen_tag(h->mac) : 0;
+
+	if (seen)
+		seen->flags |= SEEN_USED;
+}
+
+// The child exists and has a copy of its listener's state; now it gets its peer.
+INLINE void on_accepted(struct bpf_sock_ops *ctx, struct control *c, struct bpf_sock *sk)
+{
+	struct socket_state *s = get_socket(sk);
+	struct handshake *h;
+	struct tuple key;
+
+	want_options(ctx, 0);
+	if (!s)
+		return;
+	passive_tuple(ctx, s->netns, &key);
+	h = get_handshake(&key);
+	s->flags = 0;
+	s->port = ctx->local_port;
+	if (!h) {
+		s->peer = 0; // the next packet judges it by its address
+		s->generation = 0;
+		if (read_generation(c))
+			count_outcome(OUTCOME_HANDSHAKE_LOST);
+		else
+			s->flags = SOCKET_ADOPTED; // older than the first policy
+		return;
+	}
+	s->local = h->local;
+	s->peer = h->peer;
+	s->peer_host = h->peer_host;
+	s->proof = h->proof;
+	s->verdict = h->verdict;
+	s->reason = h->reason;
+	s->rule = h->rule;
+	s->generation = h->generation;
+	mark_used(h);
+	delete_handshake(&key);
+}
+
+// No options from here on.
+INLINE void on_connected(struct bpf_sock_ops *ctx, struct control *c, struct bpf_sock *sk)
+{
+	struct socket_state *s = get_socket(sk);
+
+	want_options(ctx, 0);
+	if (s && !s->peer && !read_generation(c))
+		s->flags |= SOCKET_ADOPTED; // older than the first policy
+}
+
+INLINE void on_timeout_init(struct bpf_sock_ops *ctx, struct control *c, struct bpf_sock *sk)
+{
+	struct socket_state *s = get_socket(sk);
+
+	if (s && (s->flags & SOCKET_HELD) && c->hold_rto_jiffies)
+		ctx->reply = c->hold_rto_jiffies;
+}
+
+int cordon_sock_ops(struct bpf_sock_ops *ctx)
+{
+	struct control *c = get_control();
+	struct bpf_sock *sk = ctx->sk; // null for a request socket
+
+	ctx->reply = REPLY_DEFAULT;
+	if (!c)
+		return 1;
+	switch (ctx->op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB: // before the SYN is built
+		want_options(ctx, 1);
+		break;
+	case BPF_SOCK_OPS_TIMEOUT_INIT:
+		if (sk)
+			on_timeout_init(ctx, c, sk);
+		break;
+	case BPF_SOCK_OPS_TCP_LISTEN_CB:
+		if (sk)
+			on_listen(ctx, sk);
+		break;
+	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
+	case BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
+		if (!(ctx->skb_tcp_flags & TCP_SYN))
+			break;
+		if (ctx->skb_tcp_flags & TCP_ACK)
+			on_passive_option(ctx, c);
+		else if (sk)
+			on_active_option(ctx, c, sk);
+		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		if (sk)
+			on_connected(ctx, c, sk);
+		break;
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		if (sk)
+			on_accepted(ctx, c, sk);
+		break;
+	}
+	return 1;
+}

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiler: (documents, inventory, numbers, now, root secret) -> one snapshot per host. Pure.
+
+A host gets what it needs and nothing of others: the workloads that may run on it, the rules that
+touch them, and keys towards the hosts on which something lives that those rules name. Every managed
+host's addresses are in every snapshot all the same: an address that is not known as managed would
+count as the world's, and that would be weaker than `unproven`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.core.model import (
+    Action,
+    EpochKey,
+    Identity,
+    Mode,
+    Network,
+    Peer,
+    Rule,
+    Snapshot,
+)
+from controller import keys
+from controller.allocations import Allocations
+from controller.documents import DEFAULT_SEGMENT, Placed, Revision, Segment, Workload
+from controller.inventory import Host, Inventory
+from controller.placement import Placement, check_ties, check_workloads, place, warn_homeless
+from controller.problems import InputRefused, Problem, Source
+from controller.rules import HostRules, Statement, rule_keys, rules_of_host, statements
+from controller.selectors import Resolver
+
+_MODES = {"off": Mode.OFF, "audit": Mode.AUDIT, "enforce": Mode.ENFORCE}
+_RESERVED = {
+    int(identity): identity.name.lower()
+    for identity in (Identity.HOST, Identity.WORLD, Identity.UNPROVEN)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """snapshots: by host name. sources: rule number -> its document. warnings: for people."""
+
+    snapshots: Mapping[str, Snapshot]
+    allocations: Allocations
+    sources: Mapping[int, Source]
+    warnings: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    """What the compile of every host looks at."""
+
+    inventory: Inventory
+    allocations: Allocations
+    placement: Placement
+    statements: Sequence[Statement]
+    modes: Mapping[str, Mode]
+    names: Mapping[int, str]
+    ring: keys.KeyRing
+    issued: int
+    expires: int
+
+
+def compile_revision(
+    revision: Revision, inventory: Inventory, allocations: Allocations, now: int, root: bytes
+) -> Compiled:
+    """Raises InputRefused with all that is wrong, AllocationsError if numbers have run out.
+
+    now: unix seconds. root: the secret that every key is derived from.
+    """
+    active, warnings = _without_expired(revision, now)
+    workloads, segments = active.of(Workload), {s.name: s for s, _ in active.of(Segment)}
+    extended = allocations.extended(
+        workloads=(w.name for w, _ in workloads),
+        hosts=(host.name for host in inventory.hosts),
+        rules=rule_keys(active),
+    )
+    resolver = Resolver({w.name: w for w, _ in workloads}, segments, extended.workloads)
+    problems = [*check_workloads(workloads, segments), *check_ties(workloads, inventory.hosts)]
+    found = statements(active, resolver)
+    problems.extend(resolver.problems)
+    if problems:
+        raise InputRefused(problems)
+    expires, capped = _expiry(active, now, inventory.validity_seconds)
+    warnings += [*capped, *warn_homeless(workloads, inventory.hosts), *resolver.warnings]
+    warnings += _warn_managed_addresses(found, inventory)
+    world = _World(
+        inventory=inventory,
+        allocations=extended,
+        placement=place(workloads, inventory.hosts, extended.workloads),
+        statements=found,
+        modes={name: _MODES[segment.mode] for name, segment in segments.items()},
+        names={extended.workloads[w.name]: f"{w.segment}/{w.name}" for w, _ in workloads},
+        ring=keys.KeyRing(root, keys.epochs(now, expires, inventory.datapath.epoch_seconds)),
+        issued=now,
+        expires=expires,
+    )
+    return Compiled(
+        snapshots={host.name: _snapshot(world, host) for host in inventory.hosts},
+        allocations=extended,
+        sources={extended.rules[s.key]: s.placed.source for s in found},
+        warnings=tuple(warnings),
+    )
+
+
+def _without_expired(revision: Revision, now: int) -> tuple[Revision, list[Problem]]:
+    """The documents that still hold, and a warning for each that does not."""
+    kept: list[Placed] = []
+    warnings: list[Problem] = []
+    for placed in revision.placed:
+        until = placed.document.until
+        if until is not None and int(until.timestamp()) <= now:
+            warnings.append(placed.problem("left out: its time is over", "until"))
+        else:
+            kept.append(placed)
+    return Revision(tuple(kept)), warnings
+
+
+def _expiry(revision: Revision, now: int, validity: int) -> tuple[int, list[Problem]]:
+    """Nobody may start under a document whose time is over, so the snapshot ends with it."""
+    ending = [
+        (int(placed.document.until.timestamp()), placed)
+        for placed in revision.placed
+        if placed.document.until is not None
+    ]
+    earliest = min(ending, key=lambda pair: pair[0], default=None)
+    if earliest is None or earliest[0] >= now + validity:
+        return now + validity, []
+    message = "all snapshots expire at this time: compile again then"
+    return earliest[0], [earliest[1].problem(message, "until")]
+
+
+def _warn_managed_addresses(found: Sequence[Statement], inventory: Inventory) -> list[Problem]:
+    """A managed host is judged by identity; who names its address may not know that."""
+    warnings: list[Problem] = []
+    for statement in found:
+        for host in inventory.hosts:
+            cidrs = [c for c in statement.peer.networks if any(a in c for a in host.addresses)]
+            if cidrs and host.tags:
+                message = (
+                    f"{min(map(str, cidrs))} holds an address of host {host.name}, which this "
+                    "does not cover: connections of managed hosts are judged by identity; "
+                    "name a workload, segment: default or unproven for them"
+                )
+                warnings.append(statement.placed.problem(message))
+                break
+    return list(dict.fromkeys(warnings))
+
+
+def _snapshot(world: _World, host: Host) -> Snapshot:
+    number = world.allocations.hosts[host.name]
+    local = world.placement.hosts[host.name]
+    own = rules_of_host(
+        world.statements, world.placement.residents(host.name), world.allocations.rules
+    )
+    peers = tuple(_peer(world, number, own, other) for other in world.inventory.hosts)
+    modes = {w.identity: world.modes[w.segment] for w in local}
+    modes[int(Identity.HOST)] = world.modes.get(DEFAULT_SEGMENT, Mode.AUDIT)
+    return Snapshot(
+        host=number,
+        host_name=host.name,
+        version=world.allocations.revision,
+        issued=world.issued,
+        expires=world.expires,
+        trust_domain=world.inventory.trust_domain,
+        workloads=local,
+        rules=own.rules,
+        peers=tuple(sorted(peers, key=lambda peer: peer.host)),
+        networks=own.networks,
+        receive_secrets=world.ring.receive_secrets(number),
+        modes=modes,
+        names=_names(world, own, peers),
+        settings=world.inventory.datapath,
+    )
+
+
+def _peer(world: _World, number: int, own: HostRules, other: Host) -> Peer:
+    """Another host as this one sees it; this one itself is always related to itself."""
+    peer_number = world.allocations.hosts[other.name]
+    residents = world.placement.residents(other.name)
+    related = peer_number == number or any(_names_any_of(rule, residents) for rule in own.rules)
+    keys_: tuple[EpochKey, ...] = world.ring.pair_keys(number, peer_number) if related else ()
+    return Peer(
+        host=peer_number,
+        name=other.name,
+        addresses=tuple(other.addresses),
+        keys=keys_,
+        residents=residents if related else frozenset(),
+        tags_off=not other.tags,
+        nat=other.nat,
+    )
+
+
+def _names_any_of(rule: Rule, residents: frozenset[int]) -> bool:
+    """Whether a rule needs to know who speaks on a host with these residents.
+
+    Deny counts as Allow does: without a key its sender would come as `unproven` and pass by it.
+    A lifeline for anybody asks no proof.
+    """
+    if rule.peers is None:
+        return rule.action is not Action.LIFELINE
+    return Identity.HOST in rule.peers or not residents.isdisjoint(rule.peers)
+
+
+def _names(world: _World, own: HostRules, peers: Sequence[Peer]) -> Mapping[int, str]:
+    """A name for every identity that this snapshot mentions."""
+    mentioned: set[int] = set().union(*(peer.residents for peer in peers))
+    for rule in own.rules:
+        mentioned |= (rule.peers or frozenset()) | (rule.locals or frozenset())
+    names = {number: name for number, name in world.names.items() if number in mentioned}
+    return names | _RESERVED | _network_names(own.networks)
+
+
+def _network_names(networks: Sequence[Network]) -> dict[int, str]:
+    return {network.identity: str(network.cidr) for network in networks}

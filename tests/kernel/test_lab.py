@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lab itself: its hosts are apart and can talk, its tools do what they say, and it goes away.
+
+A kernel test is worth no more than the lab under it.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.lab import (
+    Forger,
+    Lab,
+    LabError,
+    LabProcess,
+    Segment,
+    Sniffer,
+    drop_first,
+    packets,
+    sweep,
+    traces_of,
+    wait_until,
+)
+from tests.lab.kernel import mounts_below
+from tests.lab.names import start_time
+from tests.lab.puppet import md5_option
+
+FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["v4", "v6"])
+ROOT = Path(__file__).parents[2]
+
+
+def _cgroup_of(pid: int) -> str:
+    lines = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
+    return next(line.removeprefix("0::") for line in lines if line.startswith("0::"))
+
+
+def _command_is_gone(pid: int) -> bool:
+    return start_time(pid) is None
+
+
+# ---- hosts and programs
+
+
+@FAMILIES
+def test_hosts_reach_each_other(lab: Lab, family: int) -> None:
+    server, client = lab["b"].puppet("web.service"), lab["a"].puppet("api.service")
+    listener = server.listen(lab["b"].address(family), 8080)
+    dialled = client.connect(lab["b"].address(family), 8080)
+    accepted = server.accept(listener.handle)
+    assert dialled.ok
+    assert accepted.address == (lab["a"].address(family), dialled.port)
+    assert client.send(dialled.handle, b"hello").ok
+    assert server.recv(accepted.handle, 5).data == b"hello"
+
+
+@FAMILIES
+def test_hosts_exchange_datagrams(lab: Lab, family: int) -> None:
+    there, here = lab["b"].puppet(), lab["a"].puppet()
+    receiver = there.udp(family, bind=(lab["b"].address(family), 5353))
+    sender = here.udp(family)
+    here.sendto(sender.handle, b"ping", (lab["b"].address(family), 5353))
+    assert there.recvfrom(receiver.handle).data == b"ping"
+
+
+def test_three_hosts_share_a_switch() -> None:
+    with Lab("a", "b", "c") as lab:
+        listener = lab["c"].puppet().listen(lab["c"].v6, 80)
+        assert listener.ok
+        assert all(lab[name].puppet().connect(lab["c"].v6, 80).ok for name in ("a", "b"))
+
+
+def test_program_is_in_its_cgroup_and_namespace_from_its_first_instruction(lab: Lab) -> None:
+    host = lab["a"]
+    shown = host.run(["cat", "/proc/self/cgroup"], unit="db.service").stdout
+    assert f"0::/{lab.name}/a/system.slice/db.service\n" in shown
+    net = host.run(["stat", "-Lc", "%i", "/proc/self/ns/net"]).stdout
+    assert int(net) == host.netns.stat().st_ino != Path("/proc/self/ns/net").stat().st_ino
+
+
+def test_spawn_returns_after_exec(lab: Lab) -> None:
+    process = lab["a"].spawn(["sleep", "60"], unit="user.slice/session-1.scope")
+    assert Path(f"/proc/{process.pid}/exe").readlink().name == "sleep"
+    assert _cgroup_of(process.pid) == f"/{lab.name}/a/user.slice/session-1.scope"
+    assert os.getsid(process.pid) == process.pid
+    assert process.stop() == -signal.SIGTERM
+
+
+def test_program_runs_as_the_user_asked_for(lab: Lab) -> None:
+    assert lab["a"].run(["id", "-u"], user="nobody").stdout == "65534\n"
+    assert lab["a"].run(["id", "-G"], user=4711).stdout == "4711\n"
+    assert lab["a"].puppet(user="nobody").listen("127.0.0.1", 80).error == "EACCES"
+    assert lab["a"].puppet().listen("127.0.0.1", 80).ok
+
+
+def test_program_does_not_inherit_ignored_signals(lab: Lab) -> None:
+    status = lab["a"].run(["grep", "SigIgn", "/proc/self/status"]).stdout
+    assert int(status.split()[1], 16) == 0
+
+
+def test_program_that_cannot_start_is_an_error_with_its_name(lab: Lab) -> None:
+    with pytest.raises(LabError, match=r"cannot start no-such-program: .*No such file"):
+        lab["a"].spawn(["no-such-program"])
+
+
+def test_run_that_does_not_end_is_killed(lab: Lab) -> None:
+    with pytest.raises(LabError, match=r"sleep on a did not end in 0.1 s"):
+        lab["a"].run(["sleep", "60"], timeout=0.1, unit="slow.service")
+    assert (lab["a"].unit_cgroup("slow.service") / "cgroup.procs").read_text() == ""
+
+
+def test_daemon_runs_in_the_agents_unit_and_logs(lab: Lab) -> None:
+    daemon = lab["a"].start_daemon(
+        ["sh", "-c", "echo $NAME ready; exec sleep 60"], env={"NAME": "x"}
+    )
+    wait_until(lambda: "x ready" in daemon.output(), "the daemon's first line")
+    assert _cgroup_of(daemon.pid).endswith("/a/system.slice/cordon-agent.service")
+    assert daemon.kill9() == -signal.SIGKILL
+
+
+def test_stop_kills_what_does_not_end(lab: Lab) -> None:
+    stubborn = lab["a"].start_daemon(
+        ["sh", "-c", "trap '' TERM; echo on; while :; do sleep 1; done"]
+    )
+    wait_until(lambda: "on" in stubborn.output(), "the trap to be set")
+    assert stubborn.stop(timeout=0.1) == -signal.SIGKILL
+
+
+def test_sysctl_is_of_one_host_alone(lab: Lab) -> None:
+    own = Path("/proc/sys/net/ipv4/tcp_syncookies").read_text(encoding="ascii").strip()
+    assert lab["a"].sysctl("net.ipv4.tcp_syncookies", 2) == "2"
+    assert lab["b"].sysctl("net.ipv4.tcp_syncookies") == own
+    assert Path("/proc/sys/net/ipv4/tcp_syncookies").read_text(encoding="ascii").strip() == own
+
+
+def test_written_file_is_whole_and_private(lab: Lab) -> None:
+    path = lab["a"].write_file("config/agent.toml", "x = 1\n")
+    assert path.read_text(encoding="utf-8") == "x = 1\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in path.parent.iterdir()] == ["agent.toml"]
+
+
+def test_unit_can_be_removed(lab: Lab) -> None:
+    process = lab["a"].spawn(["sleep", "60"], unit="gone.service")
+    lab["a"].remove_unit("gone.service")
+    assert process.wait() == -signal.SIGKILL
+    assert not (lab["a"].cgroup / "system.slice/gone.service").exists()
+
+
+# ---- puppets
+
+
+def test_refusals_are_answers(lab: Lab) -> None:
+    client = lab["a"].puppet()
+    assert client.connect(lab["b"].v4, 9).error == "ECONNREFUSED"
+    assert client.connect("203.0.113.1", 9).error == "ENETUNREACH"
+    assert client.send(12345, b"x").error == "EBADF"
+    listener = client.listen(lab["a"].v4)
+    assert client.accept(listener.handle, timeout=0.01).error == "TIMEOUT"
+
+
+def test_batch_uses_handles_that_it_makes(lab: Lab) -> None:
+    listener = lab["b"].puppet().listen(lab["b"].v4)
+    client = lab["a"].puppet()
+    made = client.op_socket(bind=(lab["a"].v4, 40000))
+    handle = made["handle"]
+    replies = client.call(
+        [
+            made,
+            client.op("connect", handle, to=(lab["b"].v4, listener.port)),
+            client.op("getpeername", handle),
+            client.op("close", handle, reset=True),
+        ]
+    )
+    assert [reply.error for reply in replies] == [None] * 4
+    assert replies[1].address == (lab["a"].v4, 40000)
+    assert replies[2].port == listener.port
+
+
+def test_puppet_makes_many_connections_quickly(lab: Lab) -> None:
+    server, client = lab["b"].puppet(), lab["a"].puppet()
+    listener = server.listen(lab["b"].v4)
+    began = time.monotonic()
+    for _ in range(200):
+        dialled = client.connect(lab["b"].v4, listener.port)
+        accepted = server.accept(listener.handle)
+        client.close(dialled.handle, reset=True)
+        server.close(accepted.handle)
+        assert dialled.ok
+        assert accepted.ok
+    assert time.monotonic() - began < 2.0
+
+
+def test_puppet_that_was_killed_is_an_error(lab: Lab) -> None:
+    puppet = lab["a"].puppet("web.service")
+    puppet.process.kill9()
+    with pytest.raises((LabError, ValueError)):
+        puppet.listen(lab["a"].v4)
+
+
+@FAMILIES
+def test_md5_signatures_need_the_same_key(lab: Lab, family: int) -> None:
+    a, b = lab["a"].address(family), lab["b"].address(family)
+    listener = lab["b"].puppet().listen(b, options=[md5_option(a, b"one")])
+    client = lab["a"].puppet()
+    assert client.connect(b, listener.port, options=[md5_option(b, b"one")]).ok
+    wrong = client.connect(b, listener.port, options=[md5_option(b, b"two")], timeout=0.2)
+    assert wrong.error == "TIMEOUT"
+
+
+def test_fast_open_carries_data_in_the_syn(lab: Lab) -> None:
+    for host in lab.hosts.values():
+        host.sysctl("net.ipv4.tcp_fastopen", 3)  # client and server, with cookies
+    server, client, sniffer = lab["b"].puppet(), lab["a"].puppet(), Sniffer(lab["b"])
+    listener = server.listen(lab["b"].v4, options=[(socket.IPPROTO_TCP, 23, 16)])
+    for _ in range(2):
+        assert client.connect(lab["b"].v4, listener.port, fastopen=b"early").count == 5
+        accepted = server.accept(listener.handle)
+        assert server.recv(accepted.handle, 5).data == b"early"
+    sniffer.wait_for(lambda c: c.segment.is_syn and c.segment.payload == b"early", "data in a SYN")
+
+
+# ---- the wire
+
+
+@FAMILIES
+def test_sniffer_reads_the_options_of_both_handshake_segments(lab: Lab, family: int) -> None:
+    sniffer = Sniffer(lab["a"])
+    listener = lab["b"].puppet().listen(lab["b"].address(family))
+    dialled = lab["a"].puppet().connect(lab["b"].address(family), listener.port)
+    syn = sniffer.wait_for(lambda c: c.segment.is_syn, "the SYN")
+    syn_ack = sniffer.wait_for(lambda c: c.segment.is_syn_ack, "the SYN-ACK")
+    mss = 1460 if family == socket.AF_INET else 1440
+    assert syn.outgoing
+    assert not syn_ack.outgoing
+    assert syn.segment.source_port == dialled.port
+    for captured in (syn, syn_ack):
+        assert captured.segment.option(packets.MSS) == mss.to_bytes(2, "big")
+    assert syn_ack.segment.acknowledgment == syn.segment.sequence + 1
+
+
+@FAMILIES
+def test_forged_segment_is_taken_for_real(lab: Lab, family: int) -> None:
+    listener = lab["b"].puppet().listen(lab["b"].address(family))
+    sniffer = Sniffer(lab["b"])
+    options = packets.option(packets.EXPERIMENT_1, b"\xc0\x4dforged tag")
+    ends = (lab["a"].address(family), lab["b"].address(family))
+    forged = Segment(*ends, 40000, listener.port, sequence=1000, options=options)
+    Forger(lab["a"]).send(forged, to=lab["b"])
+    seen = sniffer.wait_for(lambda c: c.segment.is_syn, "the forged SYN")
+    answer = sniffer.wait_for(lambda c: c.segment.is_syn_ack, "the kernel's answer to it")
+    assert seen.segment.option(packets.EXPERIMENT_1) == b"\xc0\x4dforged tag"
+    assert answer.segment.acknowledgment == 1001
+
+
+def test_forger_can_use_an_address_that_nobody_has(lab: Lab) -> None:
+    listener = lab["b"].puppet().listen(lab["b"].v4)
+    sniffer = Sniffer(lab["b"])
+    forged = Segment("192.0.2.77", lab["b"].v4, 40000, listener.port)
+    Forger(lab["a"]).send(forged, to=lab["b"])
+    seen = sniffer.wait_for(lambda c: c.segment.is_syn, "the forged SYN")
+    assert seen.segment.source == "192.0.2.77"
+
+
+@pytest.mark.parametrize(("kind", "at"), [("syn", "b"), ("synack", "a")])
+@FAMILIES
+def test_drop_first_loses_exactly_the_first(lab: Lab, family: int, kind: str, at: str) -> None:
+    listener = lab["b"].puppet().listen(lab["b"].address(family))
+    client = lab["a"].puppet()
+    loss = drop_first(lab[at], kind, port=listener.port)
+    lost = client.connect(lab["b"].address(family), listener.port, timeout=0.1)
+    passed = client.connect(lab["b"].address(family), listener.port, timeout=0.1)
+    assert (lost.error, passed.error) == ("TIMEOUT", None)
+    assert loss.lost() == 1
+    loss.remove()
+
+
+def test_connection_survives_a_lost_syn(lab: Lab) -> None:
+    listener = lab["b"].puppet().listen(lab["b"].v4)
+    client = lab["a"].puppet()
+    loss = drop_first(lab["b"], "syn")
+    pending = client.connect_start(lab["b"].v4, listener.port)
+    assert client.connect_finish(pending.handle, timeout=3).ok
+    assert loss.lost() == 1
+
+
+# ---- going away
+
+
+def _leaves_nothing(name: str) -> bool:
+    return traces_of(name) == [] and mounts_below(Path("/run") / name) == []
+
+
+def _start_everything(lab: Lab) -> list[LabProcess]:
+    """One of each that has to go: programs, a puppet, a kept socket, children that fork."""
+    Sniffer(lab["a"])
+    (lab["a"].pins / "folder").mkdir()
+    forking = lab["a"].spawn(["sh", "-c", "setsid sleep 61 & setsid sleep 62 & wait"])
+    return [forking, lab["b"].puppet().process, lab["b"].start_daemon(["sleep", "63"])]
+
+
+def test_everything_is_gone_after_the_end() -> None:
+    with Lab("a", "b") as lab:
+        processes = _start_everything(lab)
+        assert len(traces_of(lab.name)) == 4  # run folder, two namespaces, cgroup
+        assert [p.name for p in mounts_below(lab.run_folder)] == ["bpf"]
+        assert lab.run_folder.stat().st_mode & 0o777 == 0o700
+        members = [int(p) for f in lab.cgroup.rglob("cgroup.procs") for p in f.read_text().split()]
+        assert len(members) >= 5
+    assert _leaves_nothing(lab.name)
+    assert all(_command_is_gone(pid) for pid in members)
+    assert not any(process.alive for process in processes)
+
+
+def test_everything_is_gone_after_an_exception() -> None:
+    lab = Lab("a", "b", "c")
+
+    def fail() -> None:
+        with lab:
+            _start_everything(lab)
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail()
+    assert _leaves_nothing(lab.name)
+
+
+def test_everything_is_gone_after_a_failure_to_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")  # `ip` is first asked for when the namespaces stand
+    lab = Lab("a", "b")
+    with pytest.raises(LabError, match="the lab needs `ip`"):
+        lab.__enter__()
+    assert _leaves_nothing(lab.name)
+
+
+def test_two_labs_stand_at_once() -> None:
+    with Lab("a", "b") as one:
+        with Lab("a", "b") as other:
+            assert one["a"].run(["true"]).returncode == other["a"].run(["true"]).returncode == 0
+        assert _leaves_nothing(other.name)
+        assert one["a"].run(["true"]).returncode == 0
+    assert _leaves_nothing(one.name)
+
+
+CHILD = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from tests.lab import Lab
+with Lab("a", "b") as lab:
+    started = lab["a"].spawn(["sh", "-c", "sleep 60 & wait"])
+    print(lab.name, started.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def _lab_in_a_child() -> tuple["subprocess.Popen[str]", str, int]:
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert child.stdout is not None
+    with child.stdout as stream:
+        name, pid = stream.readline().split()
+    return child, name, int(pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_everything_is_gone_after_a_signal(number: signal.Signals) -> None:
+    child, name, pid = _lab_in_a_child()
+    assert traces_of(name)
+    child.send_signal(number)
+    assert child.wait(10) != 0
+    assert _leaves_nothing(name)
+    assert _command_is_gone(pid)
+
+
+def test_sweep_removes_the_lab_of_a_killed_owner_and_no_other(lab: Lab) -> None:
+    child, name, pid = _lab_in_a_child()
+    child.kill()
+    child.wait(10)
+    assert traces_of(name)
+    assert name in sweep()
+    assert _leaves_nothing(name)
+    wait_until(lambda: _command_is_gone(pid), "the orphaned program to be gone")
+    assert lab["a"].run(["true"]).returncode == 0
+
+
+def test_wait_that_fails_names_its_reason() -> None:
+    with pytest.raises(AssertionError, match=r"waited 0.02 s for rain; last answer: False"):
+        wait_until(lambda: False, "rain", timeout=0.02)

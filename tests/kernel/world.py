@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the datapath tests share: a small world of workloads, and tags made by hand.
+
+Host a: `web` and `other` (segment front), `loner` (matches no workload). Host b: `db` (segment
+data). The base policy enforces both segments and lets web reach db on port 5432.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass
+
+from agent.core import tag
+from agent.pb import snapshot_pb2
+from tests.lab import LabHost, Puppet, Reply, Segment
+from tests.lab.cordon import Cordon
+
+PORT = 5432
+QUIET = 0.3
+"""Seconds after which a handshake that was dropped counts as refused: TCP's own first
+retransmission comes after 1 s, so nothing that passes takes longer than a fraction of this."""
+
+WORKLOADS = """
+kind: Workload
+name: web
+segment: front
+match: [{unit: web.service}]
+---
+kind: Workload
+name: other
+segment: front
+match: [{unit: other.service}]
+---
+kind: Workload
+name: db
+segment: data
+match: [{unit: db.service}]
+"""
+
+ALLOW = """
+kind: Allow
+name: web-to-db
+from: {workload: web}
+to: {workload: db}
+ports: [tcp/5432]
+"""
+
+
+def segments(front: str = "enforce", data: str = "enforce", default: str = "audit") -> str:
+    return "".join(
+        f"---\nkind: Segment\nname: {name}\nmode: {mode}\n"
+        for name, mode in (("front", front), ("data", data), ("default", default))
+    )
+
+
+def policy(*documents: str, front: str = "enforce", data: str = "enforce") -> str:
+    """The workloads, the two segments in these modes, and more documents."""
+    return "\n---\n".join([WORKLOADS + segments(front, data), *documents])
+
+
+BASE = policy(ALLOW)
+
+
+@dataclass
+class World:
+    """A running Cordon with a puppet in each workload."""
+
+    cordon: Cordon
+    web: Puppet
+    other: Puppet
+    loner: Puppet
+    db: Puppet
+
+    @classmethod
+    def build(cls, cordon: Cordon) -> World:
+        a, b = cordon["a"], cordon["b"]
+        world = cls(
+            cordon,
+            web=a.lab.puppet("web.service"),
+            other=a.lab.puppet("other.service"),
+            loner=a.lab.puppet("loner.service"),
+            db=b.lab.puppet("db.service"),
+        )
+        a.wait_attested(world.web.pid, world.other.pid, world.loner.pid)
+        b.wait_attested(world.db.pid)
+        return world
+
+    @property
+    def a(self) -> LabHost:
+        return self.cordon["a"].lab
+
+    @property
+    def b(self) -> LabHost:
+        return self.cordon["b"].lab
+
+    def listen(self, address: str = "0.0.0.0", port: int = PORT) -> Reply:
+        reply = self.db.listen(address, port)
+        assert reply.ok, reply
+        return reply
+
+    def refused_at_server(self, reason: str) -> int:
+        return self.cordon["b"].verdicts().get(("ingress", "refuse", reason), 0)
+
+    def verdict(self, host: str, direction: str, verdict: str, reason: str) -> int:
+        return self.cordon[host].verdicts().get((direction, verdict, reason), 0)
+
+
+_ports = itertools.count(40000)
+_sequences = itertools.count(1_000_000, 7919)
+
+
+@dataclass(frozen=True)
+class Counterfeit:
+    """What host a's kernel would write, in our hands: its keys, from its own snapshot."""
+
+    snapshot: snapshot_pb2.Snapshot
+
+    @classmethod
+    def of(cls, cordon: Cordon, host: str) -> Counterfeit:
+        signed = snapshot_pb2.SignedSnapshot.FromString(cordon[host].snapshot.read_bytes())
+        return cls(snapshot_pb2.Snapshot.FromString(signed.payload))
+
+    def identity(self, workload: str) -> int:
+        return next(
+            number
+            for number, name in self.snapshot.names.items()
+            if name.split("/")[-1] == workload
+        )
+
+    def peer(self, name: str) -> snapshot_pb2.Peer:
+        return next(peer for peer in self.snapshot.peers if peer.name == name)
+
+    def epoch(self) -> int:
+        return int(time.time()) // self.snapshot.settings.epoch_seconds
+
+    def key(self, to: str, epoch: int) -> bytes:
+        return next(key.key for key in self.peer(to).keys if key.epoch == epoch)
+
+    def tag_for(
+        self,
+        segment: Segment,
+        to: str,
+        identity: int,
+        *,
+        key: bytes | None = None,
+        host: int | None = None,
+        epoch: int | None = None,
+        direction: int = 0,
+    ) -> bytes:
+        """The option for a segment, right in all that is not given otherwise."""
+        epoch = self.epoch() if epoch is None else epoch
+        host = self.snapshot.host if host is None else host
+        key = self.key(to, epoch) if key is None else key
+        mac = tag.tag_mac(
+            key,
+            tag.MacInput(
+                direction=direction,
+                identity=identity,
+                host=host,
+                epoch=epoch,
+                sequence=segment.sequence,
+                source=tag.address_bytes(segment.source),
+                destination=tag.address_bytes(segment.destination),
+                source_port=segment.source_port,
+                destination_port=segment.destination_port,
+                acknowledged=segment.acknowledgment if direction else 0,
+            ),
+        )
+        return tag.Tag(identity=identity, host=host, epoch=epoch, mac=mac).encode()
+
+
+def bare_syn(world: World, port: int = PORT) -> Segment:
+    """A SYN from host a's address with a port and a sequence number of its own."""
+    return Segment(world.a.v4, world.b.v4, next(_ports), port, sequence=next(_sequences))
