@@ -118,7 +118,8 @@ int main(int argc, char **argv)
 	if (argc == 4 && !strcmp(argv[1], "serve"))
 		serve(argv[2], argv[3]);
 	if (argc != 5 || (strcmp(argv[1], "crr") && strcmp(argv[1], "rr"))) {
-		fprintf(stderr, "usage: crr serve ADDRESS PORT | crr crr|rr ADDRESS PORT SECONDS\n");
+		fprintf(stderr,
+			"usage: crr serve ADDRESS PORT | crr crr|rr ADDRESS PORT SECONDS\n");
 		return 2;
 	}
 	struct sockaddr_in a = address_of(argv[2], argv[3]);

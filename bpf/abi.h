@@ -86,28 +86,28 @@
 // Low 16 bits of a generation say what is in it, so that one store switches policy and flags
 // together; bit 0 is the slot of the two-slot map arrays. The serial number stands above.
 #define GENERATION_SLOT 0x1
-#define GENERATION_RANGES 0x2      // some local identity has port ranges
-#define GENERATION_PREFIXES 0x4    // some network is wider than one address
+#define GENERATION_RANGES 0x2	// some local identity has port ranges
+#define GENERATION_PREFIXES 0x4 // some network is wider than one address
 #define GENERATION_LIFELINES_IN 0x8
 #define GENERATION_LIFELINES_OUT 0x10
-#define GENERATION_STAGED 0x20     // some entry carries a staged verdict
+#define GENERATION_STAGED 0x20 // some entry carries a staged verdict
 #define GENERATION_FLAG_BITS 16
 
 #define CONTROL_OBSERVE 0x1 // somebody watches: allowed connections make events too
 
 // control[0]: memory-mapped, so that the daemon's store of `generation` is one aligned move.
 struct control {
-	__u64 generation;      // 0: no policy yet, everything passes and is counted NO_POLICY
-	__u64 wall_offset_ns;  // unix time minus CLOCK_MONOTONIC
-	__u64 epoch_ns;        // length of a key epoch
+	__u64 generation;     // 0: no policy yet, everything passes and is counted NO_POLICY
+	__u64 wall_offset_ns; // unix time minus CLOCK_MONOTONIC
+	__u64 epoch_ns;	      // length of a key epoch
 	__u64 hold_limit_ns;
-	__u64 cgroup_root;     // cgroup id of the instance's root
-	__u32 cgroup_level;    // its depth below the hierarchy's root
-	__u32 host;            // this host's number
+	__u64 cgroup_root;  // cgroup id of the instance's root
+	__u32 cgroup_level; // its depth below the hierarchy's root
+	__u32 host;	    // this host's number
 	__u32 refusals_per_second;
-	__u32 flags;           // CONTROL_*
+	__u32 flags;		// CONTROL_*
 	__u32 hold_rto_jiffies; // first SYN time-out of a held socket, 20 ms
-	__u32 attach_time;     // reserved, zero
+	__u32 attach_time;	// reserved, zero
 };
 
 // processes: tgid -> struct process.
@@ -115,13 +115,13 @@ struct control {
 struct process {
 	__u32 identity;
 	__u32 uid;
-	__u64 cgroup;      // cgroup id when attested
-	__u64 since_ns;    // CLOCK_MONOTONIC (coarse) when it became pending or attested
-	__u64 inode;       // of the executable
-	__u32 device;      // kernel's dev_t: major << 20 | minor
-	__u32 flags;       // PROCESS_*
-	__u32 generation;  // counts execs; an attestation of an older image is thrown away
-	__u32 stamp;       // of this image of this process, so that a reused tgid is not taken for it
+	__u64 cgroup;	  // cgroup id when attested
+	__u64 since_ns;	  // CLOCK_MONOTONIC (coarse) when it became pending or attested
+	__u64 inode;	  // of the executable
+	__u32 device;	  // kernel's dev_t: major << 20 | minor
+	__u32 flags;	  // PROCESS_*
+	__u32 generation; // counts execs; an attestation of an older image is thrown away
+	__u32 stamp; // of this image of this process, so that a reused tgid is not taken for it
 };
 
 // executables: LRU, what an exec of this file here by this user is.
@@ -141,33 +141,33 @@ struct executable {
 };
 
 // sockets: sk_storage, cloned from a listener to the sockets it accepts.
-#define SOCKET_EGRESS 0x1  // we opened it
-#define SOCKET_HELD 0x2    // its SYN waits for the attestation of its process
+#define SOCKET_EGRESS 0x1 // we opened it
+#define SOCKET_HELD 0x2	  // its SYN waits for the attestation of its process
 #define SOCKET_LISTENS 0x4
 #define SOCKET_ADOPTED 0x8 // older than the agent, or than its first policy
 struct socket_state {
-	__u64 generation;    // that `verdict` was made under; 0: judge
-	__u64 netns;         // cookie
-	__u32 local;         // identity
-	__u32 peer;          // identity; 0 before it is known
-	__u32 peer_host;     // host number, 0 for none
+	__u64 generation;	// that `verdict` was made under; 0: judge
+	__u64 netns;		// cookie
+	__u32 local;		// identity
+	__u32 peer;		// identity; 0 before it is known
+	__u32 peer_host;	// host number, 0 for none
 	__u32 address_identity; // of the peer's address, for lifelines
 	__u32 rule;
 	__u32 tgid;
-	__u16 port;          // the service's port: ours when we accepted, the peer's when we opened
+	__u16 port; // the service's port: ours when we accepted, the peer's when we opened
 	__u8 verdict;
 	__u8 reason;
 	__u8 proof;
-	__u8 flags;          // SOCKET_*
+	__u8 flags; // SOCKET_*
 	__u16 pad;
-	__u32 stamp;         // of the process that `tgid` names
+	__u32 stamp; // of the process that `tgid` names
 };
 
 // rules: (local, peer, protocol, port) -> entry. The compiler has flattened order and wildcards:
 // the first hit in the order exact port, range, whole protocol for the peer, then the same for
 // peer 0 (any) is the answer.
 #define SCOPE_EGRESS 0x1 // Direction
-#define SCOPE_WHOLE 0x2  // whole protocol; port is 0
+#define SCOPE_WHOLE 0x2	 // whole protocol; port is 0
 struct rule_key {
 	__u32 local;
 	__u32 peer;    // 0: any
@@ -210,7 +210,7 @@ struct network_key {
 
 struct address_entry {
 	__u32 identity; // network's identity or ID_WORLD; the longest prefix that holds the address
-	__u32 host;     // managed host's number, 0 for none
+	__u32 host;	// managed host's number, 0 for none
 };
 
 // peers: host number -> keys towards it, one slot per epoch modulo 16.
@@ -255,7 +255,7 @@ struct tuple {
 
 struct handshake {
 	__u64 generation;
-	__u64 mac;   // of the verified tag, 0 for none
+	__u64 mac; // of the verified tag, 0 for none
 	__u32 local;
 	__u32 peer;
 	__u32 peer_host;
@@ -291,7 +291,7 @@ struct datagram_key {
 
 struct datagram {
 	__u64 generation;
-	__u32 seen_s;  // CLOCK_MONOTONIC seconds of the last packet of the opener
+	__u32 seen_s; // CLOCK_MONOTONIC seconds of the last packet of the opener
 	__u32 rule;
 	__u8 direction; // of the first packet
 	__u8 verdict;
@@ -308,12 +308,12 @@ struct record {
 };
 
 // Ring buffer `process_events`.
-#define PROCESS_EVENT_EXEC 1    // a new image, not in `executables`
-#define PROCESS_EVENT_STALE 2   // uid or cgroup are no longer those attested
+#define PROCESS_EVENT_EXEC 1	// a new image, not in `executables`
+#define PROCESS_EVENT_STALE 2	// uid or cgroup are no longer those attested
 #define PROCESS_EVENT_UNKNOWN 3 // a process without an entry used a socket
 struct process_event {
 	struct executable_key executable; // all zero where only the daemon can tell
-	__u32 kind;                       // PROCESS_EVENT_*
+	__u32 kind;			  // PROCESS_EVENT_*
 	__u32 tgid;
 	__u32 generation; // of the processes entry
 	__u32 pad;

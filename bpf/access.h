@@ -46,20 +46,24 @@ INLINE struct executable *get_executable(struct executable_key *key)
 	return executables.lookup(key);
 }
 
-INLINE struct rule_entry *get_rule(u64 generation, struct rule_key *key)
+// The inner maps of the slot in force; null only if the daemon never filled it.
+INLINE void *rules_of(u64 generation)
 {
 	int slot = generation & GENERATION_SLOT;
-	void *inner = rules.lookup(&slot);
 
-	return inner ? bpf_map_lookup_elem(inner, key) : 0;
+	return rules.lookup(&slot);
 }
 
-INLINE struct rule_entry *get_range(u64 generation, struct range_key *key)
+INLINE void *ranges_of(u64 generation)
 {
 	int slot = generation & GENERATION_SLOT;
-	void *inner = ranges.lookup(&slot);
 
-	return inner ? bpf_map_lookup_elem(inner, key) : 0;
+	return ranges.lookup(&slot);
+}
+
+INLINE void *look_up(void *inner, void *key)
+{
+	return bpf_map_lookup_elem(inner, key);
 }
 
 INLINE struct address_entry *get_address(u64 generation, struct address_key *key)

@@ -4,13 +4,13 @@
 // Each program has one place that decides (`judge_*` in sock.h and skb.h), because everything is
 // inlined: a second one would double the program.
 
-#define ASK_OPENING 1     // connect, or a held SYN
-#define ASK_SYN 2         // for a listener
-#define ASK_FINAL_ACK 3   // of a handshake that an older generation let begin
-#define ASK_SYN_ACK 4     // the answer to our SYN says who it is
+#define ASK_OPENING 1	  // connect, or a held SYN
+#define ASK_SYN 2	  // for a listener
+#define ASK_FINAL_ACK 3	  // of a handshake that an older generation let begin
+#define ASK_SYN_ACK 4	  // the answer to our SYN says who it is
 #define ASK_ESTABLISHED 5 // the generation changed
-#define ASK_DATAGRAM 6    // opens an exchange
-#define ASK_EXCHANGE 7    // an exchange of an older generation
+#define ASK_DATAGRAM 6	  // opens an exchange
+#define ASK_EXCHANGE 7	  // an exchange of an older generation
 
 struct inquiry {
 	struct question q;

@@ -7,13 +7,13 @@ struct question {
 	u32 local;
 	u32 peer;
 	u32 address_identity; // network of the peer's address: lifelines go by address
-	u16 port;             // the service's port; for ICMP the type
+	u16 port;	      // the service's port; for ICMP the type
 	u8 direction;
 	u8 protocol;
 	u8 same_host;
 	u8 provisional; // the peer is a managed host that has not yet said who answers
-	u8 failure;     // why the peer's proof was refused, or REASON_NONE
-	u8 adopted;     // older than the agent: never judged before, so not cut by surprise
+	u8 failure;	// why the peer's proof was refused, or REASON_NONE
+	u8 adopted;	// older than the agent: never judged before, so not cut by surprise
 };
 
 struct decision {
@@ -35,7 +35,13 @@ INLINE u8 policy_protocol(u8 protocol)
 	}
 }
 
-INLINE struct rule_entry *find_range(u64 generation, struct rule_key *exact)
+// Where the answers of one judgement come from: looked up once, for the slot is the same for all.
+struct rulebook {
+	void *rules;
+	void *ranges; // null where nothing that is asked about has port ranges
+};
+
+INLINE struct rule_entry *find_range(struct rulebook *book, struct rule_key *exact)
 {
 	struct range_key key = {
 		.prefix_length = 96,
@@ -46,55 +52,60 @@ INLINE struct rule_entry *find_range(u64 generation, struct rule_key *exact)
 		.port = bpf_htons(exact->port),
 	};
 
-	return get_range(generation, &key);
+	return book->ranges ? look_up(book->ranges, &key) : 0;
 }
 
-// Exact port, range, whole protocol, for this peer. The key is left as it came.
-INLINE struct rule_entry *find_for_peer(u64 generation, struct rule_key *key, int ask_ranges)
+// The most specific entry: exact port, range, whole protocol for this peer, then for any peer. The
+// loop is kept a loop: it stands in every program, and the compiler would unroll it.
+INLINE struct rule_entry *find_rule(struct rulebook *book, struct rule_key *key)
 {
-	struct rule_entry *entry = get_rule(generation, key);
 	u16 port = key->port;
+	u32 tables = 2; // this peer's, any peer's
 
-	if (entry)
-		return entry;
-	if (ask_ranges) {
-		entry = find_range(generation, key);
+	if (!book->rules)
+		return 0;
+	asm volatile("" : "+r"(tables));
+	for (u32 i = 0; i < tables; i++) {
+		struct rule_entry *entry = look_up(book->rules, key);
+
+		if (!entry)
+			entry = find_range(book, key);
 		if (entry)
 			return entry;
+		key->port = 0;
+		key->scope |= SCOPE_WHOLE;
+		entry = look_up(book->rules, key);
+		if (entry)
+			return entry;
+		key->port = port;
+		key->scope &= ~SCOPE_WHOLE;
+		key->peer = ID_NONE; // any
 	}
-	key->port = 0;
-	key->scope |= SCOPE_WHOLE;
-	entry = get_rule(generation, key);
-	key->port = port;
-	key->scope &= ~SCOPE_WHOLE;
-	return entry;
+	return 0;
 }
 
-INLINE struct rule_entry *find_rule(u64 generation, struct rule_key *key, int ask_ranges)
+INLINE void ask(struct question *q, u32 local, u32 peer, struct rule_key *key)
 {
-	struct rule_entry *entry = find_for_peer(generation, key, ask_ranges);
-
-	if (entry || !key->peer)
-		return entry;
-	key->peer = ID_NONE; // any
-	return find_for_peer(generation, key, ask_ranges);
+	key->local = local;
+	key->peer = peer;
+	key->port = q->port;
+	key->protocol = policy_protocol(q->protocol);
+	key->scope = q->direction == DIR_EGRESS ? SCOPE_EGRESS : 0;
 }
 
-INLINE int is_lifeline(u64 generation, struct question *q)
+INLINE u32 find_lifeline(u64 generation, struct question *q)
 {
 	u64 flag = q->direction == DIR_EGRESS ? GENERATION_LIFELINES_OUT : GENERATION_LIFELINES_IN;
-	struct rule_key key = {
-		.local = ID_LIFELINE,
-		.peer = q->address_identity,
-		.port = q->port,
-		.protocol = policy_protocol(q->protocol),
-		.scope = q->direction == DIR_EGRESS ? SCOPE_EGRESS : 0,
-	};
+	struct rulebook book;
 	struct rule_entry *entry;
+	struct rule_key key;
 
 	if (!(generation & flag))
 		return 0;
-	entry = find_rule(generation, &key, !!(generation & GENERATION_RANGES));
+	book.rules = rules_of(generation);
+	book.ranges = generation & GENERATION_RANGES ? ranges_of(generation) : 0;
+	ask(q, ID_LIFELINE, q->address_identity, &key);
+	entry = find_rule(&book, &key);
 	return entry && entry->action == ACTION_LIFELINE ? entry->rule : 0;
 }
 
@@ -102,7 +113,8 @@ INLINE void count_staged(u64 generation, struct rule_entry *entry)
 {
 	if (!(generation & GENERATION_STAGED) || !entry || !entry->staged)
 		return;
-	count_outcome(entry->staged_action == ACTION_DENY ? OUTCOME_STAGED_DENY : OUTCOME_STAGED_ALLOW);
+	count_outcome(entry->staged_action == ACTION_DENY ? OUTCOME_STAGED_DENY
+							  : OUTCOME_STAGED_ALLOW);
 	count_rule(entry->staged);
 }
 
@@ -119,20 +131,20 @@ INLINE void allow(struct decision *d, u8 reason, u32 rule)
 	d->rule = rule;
 }
 
-// The same answer as `allow`, for who the rules name nobody: no entry, no allow.
+// Allow-lists: what no entry allows is not allowed.
 INLINE void decide_by_rules(u64 generation, struct question *q, struct mode_entry *m, u32 local,
 			    struct decision *d)
 {
-	struct rule_key key = {
-		.local = local,
-		.peer = q->provisional ? ID_MANAGED : q->peer,
-		.port = q->port,
-		.protocol = policy_protocol(q->protocol),
-		.scope = q->direction == DIR_EGRESS ? SCOPE_EGRESS : 0,
+	u8 ask_ranges = m ? m->flags & MODE_FLAG_RANGES : 0;
+	struct rulebook book = {
+		.rules = rules_of(generation),
+		.ranges = ask_ranges ? ranges_of(generation) : 0,
 	};
 	struct rule_entry *entry;
+	struct rule_key key;
 
-	entry = find_rule(generation, &key, m ? m->flags & MODE_FLAG_RANGES : 0);
+	ask(q, local, q->provisional ? ID_MANAGED : q->peer, &key);
+	entry = find_rule(&book, &key);
 	count_staged(generation, entry);
 	if (entry && entry->action == ACTION_ALLOW) {
 		if (q->provisional)
@@ -157,7 +169,7 @@ INLINE void decide(u64 generation, struct question *q, struct decision *d)
 {
 	struct mode_entry *m;
 	u32 local = q->local;
-	u32 lifeline = is_lifeline(generation, q);
+	u32 lifeline = find_lifeline(generation, q);
 
 	if (lifeline) {
 		allow(d, REASON_LIFELINE, lifeline);

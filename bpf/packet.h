@@ -15,15 +15,15 @@
 struct packet {
 	struct address_key source;
 	struct address_key destination;
-	u32 sequence;       // TCP
-	u32 acknowledged;   // TCP
-	u16 source_port;    // for ICMP echo the identifier, in both
+	u32 sequence;	  // TCP
+	u32 acknowledged; // TCP
+	u16 source_port;  // for ICMP echo the identifier, in both
 	u16 destination_port;
-	u16 transport;      // offset of the transport header
-	u8 protocol;        // after IPv6 extension headers
-	u8 tcp_flags;       // for ICMP the type
-	u8 options_length;  // TCP
-	u8 fragment;        // not the first fragment: no ports
+	u16 transport;	   // offset of the transport header
+	u8 protocol;	   // after IPv6 extension headers
+	u8 tcp_flags;	   // for ICMP the type
+	u8 options_length; // TCP
+	u8 fragment;	   // not the first fragment: no ports
 };
 
 INLINE void map_ipv4(struct address_key *out, u32 address)
@@ -59,8 +59,7 @@ INLINE int read_ipv6(struct __sk_buff *skb, struct packet *p)
 	u32 offset = IPV6_HEADER;
 	u8 next;
 
-	if (bpf_skb_load_bytes(skb, 6, &next, 1) ||
-	    bpf_skb_load_bytes(skb, 8, &p->source, 16) ||
+	if (bpf_skb_load_bytes(skb, 6, &next, 1) || bpf_skb_load_bytes(skb, 8, &p->source, 16) ||
 	    bpf_skb_load_bytes(skb, 24, &p->destination, 16))
 		return -1;
 	p->fragment = 0;

@@ -42,8 +42,7 @@ INLINE int same_connection(struct seen_tag *seen, struct packet *p)
 	u64 *c = (u64 *)seen->destination, *d = (u64 *)&p->destination;
 
 	return a[0] == b[0] && a[1] == b[1] && c[0] == d[0] && c[1] == d[1] &&
-	       seen->source_port == p->source_port &&
-	       seen->destination_port == p->destination_port;
+	       seen->source_port == p->source_port && seen->destination_port == p->destination_port;
 }
 
 // Accepted once: for another connection, or for this one after it stood, it is a replay.

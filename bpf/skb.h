@@ -69,8 +69,8 @@ INLINE void keep_ingress(u64 generation, struct socket_state *s, struct inquiry 
 	}
 }
 
-INLINE int judge_ingress(struct control *c, u64 generation, struct __sk_buff *skb,
-			 struct packet *p, struct socket_state *s, struct inquiry *i)
+INLINE int judge_ingress(struct control *c, u64 generation, struct __sk_buff *skb, struct packet *p,
+			 struct socket_state *s, struct inquiry *i)
 {
 	struct address_entry address;
 

@@ -72,7 +72,8 @@ INLINE int on_connect(struct bpf_sock_addr *ctx, struct inquiry *i)
 	if (!generation)
 		return CALL_OK;
 	if (s->local == ID_PENDING) {
-		s->flags |= SOCKET_HELD; // egress holds the SYN, and judges it when we know who asks
+		s->flags |=
+			SOCKET_HELD; // egress holds the SYN, and judges it when we know who asks
 		return CALL_OK;
 	}
 	return judge_connect(c, generation, s, i);

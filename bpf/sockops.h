@@ -94,46 +94,63 @@ INLINE void write_tag(struct bpf_sock_ops *ctx, struct control *c, u64 generatio
 		count_outcome(OUTCOME_TAG_WRITTEN);
 }
 
-// Active side: our SYN.
-INLINE void on_active_option(struct bpf_sock_ops *ctx, struct control *c, struct bpf_sock *sk)
-{
-	u64 generation = read_generation(c);
-	struct socket_state *s = get_socket(sk);
-	u32 local;
+// What a SYN or SYN-ACK should say, or 0: nothing. Both sides end in one place that writes.
+struct statement {
+	u32 identity;
+	u32 peer_host;
+};
 
-	if (!s || !generation || !s->peer_host)
-		return; // towards strangers nothing is written
-	local = settle_local(c, s);
-	if (local == ID_PENDING)
-		return; // egress will hold this SYN; its retransmission comes here again
-	if (ctx->op == BPF_SOCK_OPS_HDR_OPT_LEN_CB)
-		reserve_tag(ctx);
-	else
-		write_tag(ctx, c, generation, local, s->peer_host, 0);
+// Active side: our SYN.
+INLINE int active_statement(struct control *c, struct bpf_sock *sk, struct statement *out)
+{
+	struct socket_state *s = get_socket(sk);
+
+	if (!s || !s->peer_host)
+		return 0; // towards strangers nothing is written
+	out->identity = settle_local(c, s);
+	out->peer_host = s->peer_host;
+	// A pending one is held by egress; its retransmission comes here again.
+	return out->identity != ID_PENDING;
 }
 
 // Passive side: the SYN-ACK has no full socket; what is needed waits with the SYN's judgement.
-INLINE void on_passive_option(struct bpf_sock_ops *ctx, struct control *c)
+INLINE int passive_statement(struct bpf_sock_ops *ctx, struct statement *out)
 {
-	u64 generation = read_generation(c);
 	struct handshake *h;
 	struct tuple key;
 
-	if (!generation)
-		return;
 	passive_tuple(ctx, bpf_get_netns_cookie(ctx), &key);
 	h = get_handshake(&key);
 	if (!h) {
 		if (ctx->op == BPF_SOCK_OPS_HDR_OPT_LEN_CB)
 			count_outcome(OUTCOME_SYNACK_TAG_MISSED);
-		return;
+		return 0;
 	}
-	if (!h->peer_host)
+	out->identity = h->local;
+	out->peer_host = h->peer_host;
+	return h->peer_host != 0;
+}
+
+INLINE void on_option(struct bpf_sock_ops *ctx, struct control *c, struct bpf_sock *sk)
+{
+	u64 generation = read_generation(c);
+	u32 flags = ctx->skb_tcp_flags;
+	struct statement statement = {};
+	int speak = 0;
+
+	if (!generation || !(flags & TCP_SYN))
+		return;
+	if (flags & TCP_ACK)
+		speak = passive_statement(ctx, &statement);
+	else if (sk)
+		speak = active_statement(c, sk, &statement);
+	if (!speak)
 		return;
 	if (ctx->op == BPF_SOCK_OPS_HDR_OPT_LEN_CB)
 		reserve_tag(ctx);
 	else
-		write_tag(ctx, c, generation, h->local, h->peer_host, 1);
+		write_tag(ctx, c, generation, statement.identity, statement.peer_host,
+			  !!(flags & TCP_ACK));
 }
 
 INLINE void want_options(struct bpf_sock_ops *ctx, int on)
@@ -241,12 +258,7 @@ int cordon_sock_ops(struct bpf_sock_ops *ctx)
 		break;
 	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
 	case BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
-		if (!(ctx->skb_tcp_flags & TCP_SYN))
-			break;
-		if (ctx->skb_tcp_flags & TCP_ACK)
-			on_passive_option(ctx, c);
-		else if (sk)
-			on_active_option(ctx, c, sk);
+		on_option(ctx, c, sk);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 		if (sk)

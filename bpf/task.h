@@ -30,7 +30,8 @@ INLINE u64 read_u64(void *base, u32 offset)
 // Is the current process below the instance's cgroup root? Others are other instances' business.
 INLINE int is_ours(struct control *c)
 {
-	return c->cgroup_root && bpf_get_current_ancestor_cgroup_id(c->cgroup_level) == c->cgroup_root;
+	return c->cgroup_root &&
+	       bpf_get_current_ancestor_cgroup_id(c->cgroup_level) == c->cgroup_root;
 }
 
 // args: parent, child. A thread shares its process's entry.

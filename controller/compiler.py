@@ -136,6 +136,8 @@ def _warn_managed_addresses(found: Sequence[Statement], inventory: Inventory) ->
     """A managed host is judged by identity; who names its address may not know that."""
     warnings: list[Problem] = []
     for statement in found:
+        if statement.action is Action.LIFELINE:  # lifelines go by address, whoever is there
+            continue
         for host in inventory.hosts:
             cidrs = [c for c in statement.peer.networks if any(a in c for a in host.addresses)]
             if cidrs and host.tags:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
@@ -85,7 +85,7 @@ class Match(Strict):
         return value
 
     @model_validator(mode="after")
-    def _something(self) -> Match:
+    def _something(self) -> Self:
         facts = self.model_fields_set - {"host"}
         if not facts:
             raise ValueError(
@@ -97,20 +97,15 @@ class Match(Strict):
         return self
 
 
-class Peer(Strict):
-    """Who: exactly one of these."""
+class AddressPeer(Strict):
+    """Who, by address: exactly one of these. All that a lifeline may ask, for it asks no proof."""
 
-    segment: Name | None = None
-    workload: Name | None = None
-    labels: Annotated[Labels, Field(min_length=1)] | None = None
     cidr: Cidr | None = None
-    fqdn: Text | None = None
     world: Always | None = None
     any: Always | None = None
-    unproven: Always | None = None
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> Peer:
+    def _exactly_one(self) -> Self:
         given = sorted(self.model_fields_set)
         if len(given) != 1:
             kinds = ", ".join(type(self).model_fields)
@@ -121,9 +116,25 @@ class Peer(Strict):
         return self
 
 
+class Peer(AddressPeer):
+    """Who: exactly one of these."""
+
+    segment: Name | None = None
+    workload: Name | None = None
+    labels: Annotated[Labels, Field(min_length=1)] | None = None
+    fqdn: Text | None = None
+    unproven: Always | None = None
+
+
 Peers = Annotated[
     list[Peer],
     BeforeValidator(ONE_OR_MORE, json_schema_input_type=Peer | list[Peer]),
+    Field(min_length=1, max_length=MAX_ITEMS),
+]
+
+AddressPeers = Annotated[
+    list[AddressPeer],
+    BeforeValidator(ONE_OR_MORE, json_schema_input_type=AddressPeer | list[AddressPeer]),
     Field(min_length=1, max_length=MAX_ITEMS),
 ]
 
@@ -184,7 +195,7 @@ class Lifeline(_Document):
 
     kind: Literal["Lifeline"]
     direction: Literal["in", "out"]
-    peer: Peers
+    peer: AddressPeers
     ports: Ports
 
 
@@ -259,7 +270,7 @@ def _read_one(yaml_document: YamlDocument) -> Placed | list[Problem]:
         message = f"expected one of {names}, got {got}"
         return [Problem(yaml_document.source(("kind",)), "kind", message)]
     model, problems = validate(KINDS[kind], yaml_document)
-    return Placed(cast(Document, model), yaml_document) if model else problems
+    return Placed(model, yaml_document) if model else problems
 
 
 def _duplicates(placed: list[Placed]) -> list[Problem]:

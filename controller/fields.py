@@ -138,9 +138,7 @@ def _ports(value: Any) -> Any:
     return value
 
 
-Port = Annotated[
-    str, BeforeValidator(_ports), Field(json_schema_extra={"pattern": ports.PATTERN})
-]
+Port = Annotated[str, BeforeValidator(_ports), Field(json_schema_extra={"pattern": ports.PATTERN})]
 Ports = Annotated[list[Port], Field(min_length=1, max_length=MAX_ITEMS)]
 
 

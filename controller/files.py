@@ -26,7 +26,7 @@ class StateError(Exception):
     """A file of the state or the output cannot be used; the sentence names it and what to do."""
 
 
-def read_input(path: Path) -> bytes:
+def read_input(path: Path, limit: int = MAX_BYTES) -> bytes:
     """A document of the user's; one byte more than allowed is enough to see that it is too long.
 
     Raises InputRefused.
@@ -35,7 +35,7 @@ def read_input(path: Path) -> bytes:
         if not path.is_file():
             raise refuse(Source(str(path)), "expected a file; there is none")
         with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+            return file.read(limit + 1)
     except OSError as error:
         raise refuse(Source(str(path)), f"cannot be read: {error.strerror}") from error
 
@@ -115,7 +115,9 @@ def read_private(path: Path) -> bytes | None:
 def locked(folder: Path) -> Iterator[None]:
     """One compile at a time on one state: two would give out the same numbers."""
     try:
-        fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
+        fd = os.open(
+            folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE
+        )
     except OSError as error:
         raise StateError(f"{folder}: cannot be locked: {error.strerror}") from error
     try:

@@ -25,13 +25,13 @@ def epoch_secret(root: bytes, epoch: int) -> bytes:
 
 def epochs(now: int, expires: int, epoch_seconds: int) -> range:
     """The epochs that a snapshot needs: from the one before now to that of its expiry."""
-    return range(max(now // epoch_seconds - 1, 0), expires // epoch_seconds + 1)
+    return range(max(now // epoch_seconds - 1, 1), expires // epoch_seconds + 1)
 
 
 class KeyRing:
     """Derives each key once for one compile. Never printed."""
 
-    __slots__ = ("_secrets", "_receive")
+    __slots__ = ("_receive", "_secrets")
 
     def __init__(self, root: bytes, live: range) -> None:
         self._secrets = {epoch: epoch_secret(root, epoch) for epoch in live}

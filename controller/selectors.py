@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.core.model import FIRST_NETWORK_IDENTITY, Identity, IPNetwork, Network
-from controller.documents import DEFAULT_SEGMENT, Peer, Placed, Segment, Workload
+from controller.documents import DEFAULT_SEGMENT, AddressPeer, Peer, Placed, Segment, Workload
 from controller.problems import Problem
 
 
@@ -46,10 +46,11 @@ class Resolver:
         for name, workload in self.workloads.items():
             self._members[workload.segment].add(self.numbers[name])
 
-    def side(self, placed: Placed, field_name: str, peers: Sequence[Peer]) -> Side:
+    def side(self, placed: Placed, field_name: str, peers: Sequence[AddressPeer]) -> Side:
         identities: set[int] = set()
         for index, peer in enumerate(peers):
-            identities |= self._identities(placed, (field_name, index), peer)
+            if isinstance(peer, Peer):
+                identities |= self._identities(placed, (field_name, index), peer)
         return Side(
             everyone=any(peer.any for peer in peers),
             world=any(peer.world for peer in peers),

@@ -7,13 +7,17 @@ What is signed, and how a signature is checked, is the snapshot codec's.
 from __future__ import annotations
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
     PublicFormat,
     load_pem_private_key,
+    load_pem_public_key,
 )
 
 
@@ -43,4 +47,15 @@ def load_private(pem: bytes) -> Ed25519PrivateKey:
         raise SigningKeyError("expected an unencrypted Ed25519 private key as PEM") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise SigningKeyError("expected an Ed25519 private key, got one of another kind")
+    return key
+
+
+def load_public(pem: bytes) -> Ed25519PublicKey:
+    """Raises SigningKeyError."""
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise SigningKeyError("expected an Ed25519 public key as PEM") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise SigningKeyError("expected an Ed25519 public key, got one of another kind")
     return key

@@ -109,11 +109,11 @@ def _refuse_aliases(file: str, text: str) -> None:
     """On the event level: composing first would already expand them."""
     documents = depth = 0
     for event in yaml.parse(text, yaml.CSafeLoader):
-        line = event.start_mark.line + 1
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+        line = event.start_mark.line + 1 if event.start_mark else 0
+        if anchor := getattr(event, "anchor", None):
             raise refuse(
                 Source(file, line),
-                f"expected plain values, got the anchor or alias {event.anchor!r}: "
+                f"expected plain values, got the anchor or alias {_clip(anchor)}: "
                 "anchors and aliases are not supported, write the value out",
             )
         if isinstance(event, yaml.DocumentStartEvent):

@@ -77,7 +77,7 @@ def main() -> int:
         return 0
     found = stale(files)
     for name in found:
-        print(f"agent/pb/{name} is not what proto/cordon/v1 generates: run python proto/generate.py")
+        print(f"agent/pb/{name} is stale: run python proto/generate.py")
     return 1 if found else 0
 
 

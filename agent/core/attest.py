@@ -171,9 +171,7 @@ def match(facts: Facts, units: tuple[str, ...], selector: Selector) -> tuple[str
     return _match_owner(facts, selector, evidence)
 
 
-def _match_owner(
-    facts: Facts, selector: Selector, evidence: list[str]
-) -> tuple[str, ...] | None:
+def _match_owner(facts: Facts, selector: Selector, evidence: list[str]) -> tuple[str, ...] | None:
     if selector.user is not None:
         if selector.user not in (facts.user, str(facts.uid)):
             return None

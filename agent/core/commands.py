@@ -12,6 +12,7 @@ from enum import Enum
 from agent.core.abi import Process
 from agent.core.attest import Facts
 from agent.core.events import ProcessReport, Source
+from agent.core.intake import Held
 from agent.core.model import Snapshot
 
 
@@ -37,10 +38,10 @@ class Attach(Command):
 
 @dataclass(frozen=True, slots=True)
 class ReadSnapshot(Command):
-    """floor: the version in force or at hand; an older one is refused."""
+    """held: an older one is refused, and another one of the same version."""
 
     source: Source
-    floor: int
+    held: Held | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class RememberExecutable(Command):
 
 @dataclass(frozen=True, slots=True)
 class ForgetExecutables(Command):
-    pass
+    """Every exec is attested anew."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ class LoadFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Attached(Event):
-    pass
+    """Every hook runs our programs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +70,21 @@ class AttachFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotChanged(Event):
+    """The file is another one than before, or gone."""
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotRead(Event):
-    """Signature, host, version and expiry are good. `content` is the signed bytes."""
+    """Signature, host, version and expiry are good.
+
+    content: the signed bytes. digest: of the payload; two snapshots are equal if theirs are.
+    """
 
     source: Source
     snapshot: Snapshot
     content: bytes = field(repr=False)
+    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -311,12 +311,14 @@ def _peer_address_sentences(peer: Peer, who: str, owners: dict[IPAddress, str]) 
 
 
 def _key_sentences(keys: Iterable[EpochKey], whose: str) -> Iterator[str]:
-    slots: dict[int, int] = {}
+    epochs: set[int] = set()
     for key in keys:
         if len(key.key) != KEY_BYTES:
             yield f"{whose}: the one of epoch {key.epoch} has {len(key.key)} bytes, not {KEY_BYTES}"
         if key.epoch < 1:
             yield f"{whose}: epoch {key.epoch} is not possible"
-        other = slots.setdefault(key.epoch % EPOCH_SLOTS, key.epoch)
-        if other != key.epoch:
-            yield f"{whose}: epochs {other} and {key.epoch} are {EPOCH_SLOTS} or more apart"
+        if key.epoch in epochs:
+            yield f"{whose}: epoch {key.epoch} is there twice"
+        epochs.add(key.epoch)
+    if epochs and max(epochs) - min(epochs) >= EPOCH_SLOTS:
+        yield f"{whose}: epochs {min(epochs)} to {max(epochs)} are more than {EPOCH_SLOTS}"

@@ -9,16 +9,14 @@ covered the kernel's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from agent.core import delta
 from agent.core.abi import EXECUTABLE_KEY, Process, ProcessFlag
-from agent.core.attest import Attestation, Facts
+from agent.core.attest import Facts
 from agent.core.commands import Command, ForgetProcess, RememberExecutable, TagProcess
 from agent.core.events import FactsNotRead, FactsRead, ProcessesWalked, ProcessReport
 from agent.core.model import Identity
-
-Judge = Callable[[Facts], Attestation]
 
 
 def superseded(report: ProcessReport, before: Process | None) -> bool:
@@ -54,9 +52,7 @@ def tag_reported(event: FactsRead, identity: int, cacheable: bool) -> list[Comma
     """Answer one question of the kernel."""
     if superseded(event.report, event.before):
         return []
-    after = entry_of(
-        event.facts, identity, event.before, event.report.generation, event.now_ns
-    )
+    after = entry_of(event.facts, identity, event.before, event.report.generation, event.now_ns)
     commands: list[Command] = []
     if event.before is None or not same_tag(event.before, after):
         commands.append(TagProcess(event.facts, event.before, after))
@@ -93,20 +89,20 @@ def is_key_of(packed: bytes, facts: Facts) -> bool:
     )
 
 
-def reconcile(event: ProcessesWalked, judge: Judge) -> list[Command]:
-    """Bring `processes` in step with the processes that are there."""
+def reconcile(event: ProcessesWalked, identities: Mapping[int, int]) -> list[Command]:
+    """Bring `processes` in step with the processes that are there.
+
+    A living process whose facts could not be read keeps the entry it has.
+    """
     desired = {pid: entry for pid, entry in event.actual.items() if pid in event.living}
     for pid, facts in event.seen.items():
         before = event.actual.get(pid)
         generation = before.generation if before is not None else 0
-        desired[pid] = entry_of(facts, judge(facts).identity, before, generation, event.now_ns)
-    return _carry_out(event, delta.plan(desired, event.actual, same_tag))
-
-
-def _carry_out(event: ProcessesWalked, plan: delta.Delta[int, Process]) -> list[Command]:
-    actual: Mapping[int, Process] = event.actual
+        desired[pid] = entry_of(facts, identities[pid], before, generation, event.now_ns)
+    plan = delta.plan(desired, event.actual, same_tag)
     commands: list[Command] = [
-        TagProcess(event.seen[pid], actual.get(pid), after) for pid, after in plan.puts.items()
+        TagProcess(event.seen[pid], event.actual.get(pid), after)
+        for pid, after in plan.puts.items()
     ]
-    commands.extend(ForgetProcess(pid, actual[pid]) for pid in plan.deletes)
+    commands.extend(ForgetProcess(pid, event.actual[pid]) for pid in plan.deletes)
     return commands

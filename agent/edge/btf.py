@@ -110,7 +110,9 @@ def _find(btf: ctypes.c_void_p, wanted: Wanted) -> int:
 
 def _offset(btf: ctypes.c_void_p, path: list[str]) -> int | None:
     type_id = int(
-        libbpf.library().btf__find_by_name_kind(btf, path[0].encode(), ctypes.c_uint32(_KIND_STRUCT))
+        libbpf.library().btf__find_by_name_kind(
+            btf, path[0].encode(), ctypes.c_uint32(_KIND_STRUCT)
+        )
     )
     total = 0
     for field in path[1:]:

@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import time
+
+_MONOTONIC_COARSE = 6
+"""CLOCK_MONOTONIC_COARSE, include/uapi/linux/time.h."""
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def unix_seconds() -> float:
@@ -20,6 +25,11 @@ def wall_offset_ns() -> int:
     return time.time_ns() - time.monotonic_ns()
 
 
-def boot_ticks() -> float:
-    """CLOCK_BOOTTIME in the ticks of /proc/PID/stat."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) * 100
+def age_seconds(start_ticks: int) -> float:
+    """Since a start time of /proc/PID/stat, which counts in CLOCK_BOOTTIME."""
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - start_ticks / _TICKS)
+
+
+def jiffies(seconds: float) -> int:
+    """At least 1. The coarse clock's resolution is the length of a jiffy."""
+    return max(1, round(seconds / time.clock_getres(_MONOTONIC_COARSE)))

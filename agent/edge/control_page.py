@@ -20,12 +20,12 @@ class ControlPage:
         self._halves = self._bytes.cast("I")
 
     def read(self, name: str) -> int:
-        offset, size = CONTROL.offsets[name], CONTROL.field_size(name)
+        offset, size = CONTROL.offsets[name], CONTROL.sizes[name]
         return self._words[offset // 8] if size == 8 else self._halves[offset // 4]
 
     def write(self, name: str, value: int) -> None:
         """A store through a native view is one move of the field's own width."""
-        offset, size = CONTROL.offsets[name], CONTROL.field_size(name)
+        offset, size = CONTROL.offsets[name], CONTROL.sizes[name]
         if size == 8:
             self._words[offset // 8] = value
         else:

@@ -75,9 +75,7 @@ class ProgInfo(ctypes.Structure):
 
 def _info(fd: int, info: ctypes.Structure, what: str) -> None:
     size = ctypes.c_uint32(ctypes.sizeof(info))
-    libbpf.call(
-        "bpf_obj_get_info_by_fd", fd, ctypes.byref(info), ctypes.byref(size), what=what
-    )
+    libbpf.call("bpf_obj_get_info_by_fd", fd, ctypes.byref(info), ctypes.byref(size), what=what)
 
 
 def program_id(fd: int) -> int:

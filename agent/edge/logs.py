@@ -21,7 +21,7 @@ def format_line(level: str, message: str, fields: Iterable[tuple[str, object]]) 
 def _quote(value: object) -> str:
     """Text with blanks or line ends is quoted, so that a line stays one line."""
     text = str(value)
-    if text and all(c.isprintable() and c not in " \"=\\" for c in text):
+    if text and all(c.isprintable() and c not in ' "=\\' for c in text):
         return text
     inner = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in inner) + '"'

@@ -64,7 +64,7 @@ class ProcessReader:
         Raises ProcessGone.
         """
         with self._folder(facts.pid) as folder:
-            command, started = _stat(folder)
+            _, started = _stat(folder)
             uid, gid = _owner(folder)
             device, inode = _executable(folder)[1:3]
             now = (started, uid, gid, device, inode, self._cgroup(folder))

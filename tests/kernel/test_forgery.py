@@ -53,9 +53,11 @@ class Scene:
         self.sniffer.clear()
         self.send(segment)
         self.sniffer.wait_for(
-            lambda c: c.outgoing
-            and c.segment.is_syn_ack
-            and c.segment.destination_port == segment.source_port,
+            lambda c: (
+                c.outgoing
+                and c.segment.is_syn_ack
+                and c.segment.destination_port == segment.source_port
+            ),
             "b's SYN-ACK",
         )
 
@@ -222,7 +224,9 @@ def test_stranger_without_agent_is_refused(scene: Scene) -> None:
     scene.refused(Segment("192.0.2.200", scene.world.b.v4, 4711, PORT), "no_rule")
 
 
-@pytest.mark.parametrize("flags", [RST, FIN | ACK, ACK, ACK | 0x08], ids=["rst", "fin", "ack", "data"])
+@pytest.mark.parametrize(
+    "flags", [RST, FIN | ACK, ACK, ACK | 0x08], ids=["rst", "fin", "ack", "data"]
+)
 def test_tag_outside_a_handshake_opens_nothing(scene: Scene, flags: int) -> None:
     syn = dataclasses.replace(bare_syn(scene.world), flags=flags)
     tagged = syn.with_options(scene.keys.tag_for(syn, "b", scene.keys.identity("web")))

@@ -239,8 +239,7 @@ def test_mode_off_neither_judges_nor_refuses(world: World) -> None:
 
 def test_lifeline_is_open_whatever_else_policy_says(world: World) -> None:
     lifeline = (
-        "kind: Lifeline\nname: admin\ndirection: in\n"
-        "peer: {cidr: 192.0.2.0/24}\nports: [tcp/5432]"
+        "kind: Lifeline\nname: admin\ndirection: in\npeer: {cidr: 192.0.2.0/24}\nports: [tcp/5432]"
     )
     deny = "kind: Deny\nname: none\nfrom: {any: true}\nto: {workload: db}\nports: [any]"
     world.cordon.apply(policy(lifeline, deny, front="audit"))

@@ -141,7 +141,7 @@ class Cordon:
         self.lab = lab
         self.folder = lab.run_folder / "policy"
         self.extra = extra
-        names = list(hosts) if hosts is not None else [host.name for host in lab.hosts]
+        names = list(hosts) if hosts is not None else list(lab.hosts)
         self.hosts = {name: CordonHost(lab[name]) for name in names}
         self.settings: dict[str, object] = {}
         self.host_fields: dict[str, dict[str, object]] = {name: {} for name in names}

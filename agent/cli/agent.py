@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`cordon-agent`: the daemon and the few things that are done to its pins from outside.
+
+Exit statuses: 0 done; 1 it did not work; 2 the configuration or the command line is wrong, nothing
+was touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from agent.config import Config, ConfigError
+from agent.edge.config_file import read_config
+
+F = TypeVar("F", bound=Callable[..., Any])
+FAILED = 1
+BAD_INPUT = 2
+
+
+def _config_option(command: F) -> F:
+    return click.option(
+        "--config",
+        "path",
+        type=click.Path(path_type=Path),
+        default=Path("/etc/cordon/agent.toml"),
+        show_default=True,
+        help="The agent's configuration.",
+    )(command)
+
+
+def _end(sentence: object, status: int) -> NoReturn:
+    click.echo(f"cordon-agent: {sentence}", err=True)
+    sys.exit(status)
+
+
+def _read(path: Path) -> Config:
+    try:
+        return read_config(path)
+    except ConfigError as error:
+        _end(error, BAD_INPUT)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cordon_agent() -> None:
+    """Guard the workloads of this host."""
+
+
+@cordon_agent.command()
+@_config_option
+def run(path: Path) -> None:
+    """Load the datapath, keep it in step with policy, until told to stop.
+
+    Enforcement goes on in the kernel when the agent ends.
+    """
+    from agent.daemon import Daemon
+    from agent.edge.flock import AlreadyRunning, take_lock
+    from agent.edge.local_server import LocalSocketError
+    from agent.edge.snapshot_file import SnapshotRefused, load_public_key
+
+    config = _read(path)
+    os.umask(0o077)
+    try:
+        key = load_public_key(config.policy_key)
+    except SnapshotRefused as error:
+        _end(f"{path}: policy_key: {error}", BAD_INPUT)
+    place = _place(config)
+    try:
+        take_lock(config.lock, config.instance)  # held until this process ends
+        status = asyncio.run(Daemon(config, path, place, key).run())
+    except (AlreadyRunning, LocalSocketError, OSError) as error:
+        _end(error, FAILED)
+    sys.exit(status)
+
+
+def _place(config: Config) -> Any:
+    """Where the instance lives; typed in the daemon, imported late for the other commands' sake."""
+    from agent.edge import cgroups
+    from agent.edge.hooks import Pins
+    from agent.edge.kernel import Place
+
+    try:
+        mount = cgroups.mount_point()
+        root = config.cgroup_root or mount
+        cgroups.level(root, mount)
+        cgroups.cgroup_id(root)
+    except cgroups.CgroupError as error:
+        _end(error, BAD_INPUT)
+    except OSError as error:
+        _end(f"cgroup_root {config.cgroup_root}: {error.strerror}", BAD_INPUT)
+    return Place(Pins(config.pins), root, mount, config.hold_limit_ms)
+
+
+@cordon_agent.command()
+@_config_option
+def load(path: Path) -> None:
+    """Compile the datapath and pin it, without attaching anything; report as one line of JSON."""
+    from agent.edge.bpffs import BpffsError
+    from agent.edge.libbpf import BpfError
+    from agent.edge.loader import LoadFailed, LoadRequest
+    from agent.edge.loader import load as load_datapath
+
+    config = _read(path)
+    try:
+        result = load_datapath(LoadRequest(pins=config.pins, bpffs=config.bpffs))
+    except (LoadFailed, BpfError, BpffsError, OSError) as error:
+        _end(error, FAILED)
+    click.echo(json.dumps(asdict(result)))
+
+
+@cordon_agent.command()
+@_config_option
+def uninstall(path: Path) -> None:
+    """Detach and unpin everything of this instance: all traffic passes. Policy is kept on disk."""
+    from agent.edge import removal
+    from agent.edge.flock import AlreadyRunning
+
+    config = _read(path)
+    try:
+        count = removal.uninstall(config)
+    except (AlreadyRunning, OSError) as error:
+        _end(error, FAILED)
+    click.echo(
+        f"Detached and removed {count} pins of instance {config.instance}: all traffic passes."
+    )
+
+
+@cordon_agent.command()
+@_config_option
+def suspend(path: Path) -> None:
+    """Detach every hook until `resume`: all traffic passes, nothing is counted."""
+    from agent.edge import removal
+
+    config = _read(path)
+    try:
+        count = removal.suspend(config)
+    except OSError as error:
+        _end(error, FAILED)
+    click.echo(
+        f"Detached {count} hooks of instance {config.instance}: ALL TRAFFIC PASSES, nothing is "
+        "judged, until `cordon-agent resume` or the agent's next start."
+    )
+
+
+@cordon_agent.command()
+@_config_option
+def resume(path: Path) -> None:
+    """Attach again what `suspend` detached."""
+    from agent.edge import hooks
+    from agent.edge.libbpf import BpfError
+
+    config = _read(path)
+    place = _place(config)
+    try:
+        hooks.attach(place.pins, place.root)
+    except (BpfError, OSError) as error:
+        _end(error, FAILED)
+    click.echo(f"Attached {hooks.attached(place.pins)} hooks of instance {config.instance}.")
+
+
+def main() -> None:
+    """Entry point."""
+    cordon_agent(prog_name="cordon-agent")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`cordonctl`: the administrator's shell. Here is only the list of commands.
+
+Each command's module is imported when the command is used: `--help` and completion must not pay
+for the compiler, and a host that only asks its agent needs none of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import click
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Where a command lives, and its line in `--help`, said here so that help imports nothing."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+COMMANDS: Mapping[str, Command] = {
+    "compile": Command(
+        "agent.cli.policy",
+        "compile_command",
+        "Turn policy files into one signed snapshot per host.",
+    ),
+    "explain": Command(
+        "agent.cli.policy", "explain_command", "Say whether a connection would pass, and why."
+    ),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command: Any = getattr(import_module(entry.module), entry.attribute)
+        assert isinstance(command, click.Command), f"{entry} is no command"
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name].help) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def cordonctl() -> None:
+    """Look at and steer Cordon: policy, hosts, and the agent of this machine."""
+
+
+def main() -> None:
+    """Entry point."""
+    cordonctl(prog_name="cordonctl")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How an explanation reads: for people, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+import yaml
+
+from agent.cli.output import print_json, print_table
+from agent.core.model import Direction, Reason, Verdict
+from controller.explain import End, Explanation
+from controller.problems import Source
+
+_RESULT = {
+    "allowed": "allowed",
+    "audited": "passes, but only because a segment is in audit mode: enforce would refuse it",
+    "refused": "refused",
+}
+_REASON = {
+    Reason.RULE_ALLOW: "a rule allows it",
+    Reason.RULE_DENY: "a rule forbids it, whatever is allowed",
+    Reason.LIFELINE: "a lifeline is always open",
+    Reason.MODE_OFF: "its segment is in mode off",
+    Reason.NO_RULE: "no rule allows it",
+    Reason.SELF: "a workload reaches itself on its own host",
+}
+
+Sources = Mapping[int, Source]
+
+
+def print_for_people(
+    source: str, target: str, port: str, explanation: Explanation, sources: Sources
+) -> None:
+    """Answer first, then each end, then what to do."""
+    click.echo(f"{source} -> {target} {port}: {_RESULT[explanation.result]}")
+    columns = ("end", "sees", "mode", "verdict", "because", "rule", "at")
+    print_table(columns, [_row(end, sources) for end in explanation.ends])
+    for note in explanation.notes:
+        click.echo(f"note: {note}")
+    if explanation.missing:
+        click.echo("\nThe smallest Allow that is missing:\n")
+        click.echo(documents_text(explanation))
+
+
+def documents_text(explanation: Explanation) -> str:
+    """The missing documents as YAML, ready to be pasted."""
+    texts = [yaml.safe_dump(dict(d), sort_keys=False) for d in explanation.missing]
+    return "---\n".join(texts).rstrip()
+
+
+def _row(end: End, sources: Sources) -> list[str]:
+    direction = "egress" if end.direction is Direction.EGRESS else "ingress"
+    return [
+        f"{direction} at {end.host}",
+        end.peer,
+        end.mode.name.lower(),
+        end.decision.verdict.name.lower(),
+        _REASON.get(end.decision.reason, end.decision.reason.name.lower()),
+        end.rule.name if end.rule else "-",
+        str(sources[end.rule.number]) if end.rule and end.rule.number in sources else "-",
+    ]
+
+
+def print_as_json(
+    source: str, target: str, port: str, explanation: Explanation, sources: Sources
+) -> None:
+    print_json(
+        {
+            "from": source,
+            "to": target,
+            "port": port,
+            "result": explanation.result,
+            "ends": [_end_json(end, sources) for end in explanation.ends],
+            "missing": [dict(document) for document in explanation.missing],
+            "notes": list(explanation.notes),
+        }
+    )
+
+
+def _end_json(end: End, sources: Sources) -> dict[str, Any]:
+    return {
+        "host": end.host,
+        "direction": end.direction.name.lower(),
+        "peer": end.peer,
+        "mode": end.mode.name.lower(),
+        "verdict": end.decision.verdict.name.lower(),
+        "passes": end.decision.verdict is not Verdict.REFUSE,
+        "reason": end.decision.reason.name.lower(),
+        "rule": _rule_json(end, sources),
+    }
+
+
+def _rule_json(end: End, sources: Sources) -> dict[str, Any] | None:
+    if end.rule is None:
+        return None
+    place = sources.get(end.rule.number)
+    return {
+        "number": end.rule.number,
+        "name": end.rule.name,
+        "action": end.rule.action.name.lower(),
+        "file": place.file if place else None,
+        "line": place.line if place else None,
+    }

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Good snapshots on their way into the kernel: one is being applied, newer ones wait. Pure.
+
+An older one that waits is kept until a newer one is in force, for that one may still fail: at
+start the cache stands behind a file that the kernel has no room for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from agent.core.events import Source
+from agent.core.model import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Signature and content are good. `content` is the signed bytes, `digest` the payload's."""
+
+    source: Source
+    snapshot: Snapshot
+    content: bytes = field(repr=False)
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a new snapshot is measured by: the newest one at hand."""
+
+    version: int
+    digest: bytes
+
+
+class Intake:
+    """What is in force, what is being applied, what waits."""
+
+    def __init__(self) -> None:
+        self._in_force: Held | None = None
+        self._applying: Candidate | None = None
+        self._waiting: list[Candidate] = []
+
+    @property
+    def held(self) -> Held | None:
+        at_hand = [Held(c.snapshot.version, c.digest) for c in self._candidates()]
+        if self._in_force is not None:
+            at_hand.append(self._in_force)
+        return max(at_hand, key=lambda held: held.version, default=None)
+
+    def _candidates(self) -> list[Candidate]:
+        applying = [self._applying] if self._applying is not None else []
+        return [*self._waiting, *applying]
+
+    def offer(self, candidate: Candidate) -> None:
+        """Take it in, unless it is at hand already."""
+        known = {c.digest for c in self._candidates()}
+        if self._in_force is not None:
+            known.add(self._in_force.digest)
+        if candidate.digest not in known:
+            self._waiting.append(candidate)
+
+    def take(self) -> Candidate | None:
+        """The newest one that waits, to be applied; None while another one is."""
+        if self._applying is not None or not self._waiting:
+            return None
+        self._applying = max(self._waiting, key=lambda c: c.snapshot.version)
+        self._waiting.remove(self._applying)
+        return self._applying
+
+    def succeed(self) -> Candidate:
+        """The one being applied is in force; what is older has had its time."""
+        done = self._end()
+        self._in_force = Held(done.snapshot.version, done.digest)
+        self._waiting = [c for c in self._waiting if c.snapshot.version > done.snapshot.version]
+        return done
+
+    def fail(self) -> Candidate:
+        """The one being applied is not in force and will not be."""
+        return self._end()
+
+    def _end(self) -> Candidate:
+        assert self._applying is not None, "nothing is being applied"
+        done, self._applying = self._applying, None
+        return done

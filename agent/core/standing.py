@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the agent stands with its policy: a state for programs and a sentence for people. Pure.
+
+starting -> loading -> (cached | syncing) -> in_sync <-> stale -> expired
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class State(Enum):
+    """A gauge and a line in `status`."""
+
+    STARTING = "starting"
+    LOADING = "loading"
+    SYNCING = "syncing"
+    """No snapshot has been good in this run."""
+    CACHED = "cached"
+    """The last good one of an earlier run is in force; the file was not good in this run."""
+    IN_SYNC = "in_sync"
+    STALE = "stale"
+    """The file has since gone, or is refused; the last good one stays."""
+    EXPIRED = "expired"
+    """The one in force has passed its expiry. Enforcement goes on."""
+
+    @property
+    def good(self) -> bool:
+        return self not in (State.SYNCING, State.STALE, State.EXPIRED)
+
+
+class Stage(Enum):
+    """How far the start is."""
+
+    STARTING = 0
+    LOADING = 1
+    RUNNING = 2
+
+
+_BEFORE = {Stage.STARTING: State.STARTING, Stage.LOADING: State.LOADING}
+
+
+@dataclass
+class Standing:
+    """at: unix seconds of the last event that told the time.
+
+    refused: why the snapshot file's content is not in force; empty if it is.
+    """
+
+    stage: Stage = Stage.STARTING
+    at: float = 0.0
+    refused: str = ""
+    version: int | None = None
+    expires: int = 0
+    _file_good: bool = False
+    _file_was_good: bool = False
+
+    def file_is_good(self) -> None:
+        self._file_good = self._file_was_good = True
+        self.refused = ""
+
+    def file_is_refused(self, reason: str) -> None:
+        self._file_good = False
+        self.refused = reason
+
+    def file_is_missing(self) -> None:
+        self._file_good = False
+        self.refused = ""
+
+    def in_force(self, version: int, expires: int) -> None:
+        self.version, self.expires = version, expires
+
+    @property
+    def state(self) -> State:
+        if self.stage in _BEFORE:
+            return _BEFORE[self.stage]
+        if self.version is None:
+            return State.SYNCING
+        if self.at >= self.expires:
+            return State.EXPIRED
+        if self._file_good:
+            return State.IN_SYNC
+        return State.STALE if self._file_was_good else State.CACHED
+
+    @property
+    def summary(self) -> str:
+        """What is in force and what is wrong, if anything."""
+        if self.stage in _BEFORE:
+            return "The datapath is being loaded."
+        if self.version is None:
+            head = "No policy has been in force since the agent started"
+        else:
+            head = f"Policy version {self.version} is in force"
+        return f"{head}{self._expiry()}{self._trouble()}"
+
+    def _expiry(self) -> str:
+        expired = self.version is not None and self.at >= self.expires
+        return ", it has expired and goes on being enforced" if expired else ""
+
+    def _trouble(self) -> str:
+        if self.refused:
+            return f"; the snapshot file is not: {self.refused}"
+        if not self._file_good:
+            return "; there is no snapshot file."
+        return "."

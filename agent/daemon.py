@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one loop: events from the edges to core, commands from core to the edges.
+
+Short commands are carried out at once; what takes long (loading, applying, walking, writing the
+cache) goes to one worker, in order, so that a process which asks who it is never waits for a
+policy to be compiled. This is the only place that catches broadly: whatever nobody foresaw ends
+the daemon with its trace in the log, the service manager starts it again, and enforcement in the
+kernel never stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import traceback
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from agent.config import Config
+from agent.core import commands, events
+from agent.core.abi import FlowEvent
+from agent.core.agent import Agent
+from agent.core.commands import Command
+from agent.core.events import Event, ProcessReport
+from agent.core.flows import describe
+from agent.edge import cache_file, cgroups, clock, loader_child, local_server, logs, sd_notify
+from agent.edge.flow_log import FlowLog
+from agent.edge.kernel import Kernel, Place
+from agent.edge.libbpf import BpfError
+from agent.edge.local_view import LocalView
+from agent.edge.procfs import ProcessReader
+from agent.edge.ringbuf import RingBuffer
+from agent.edge.snapshot_source import SnapshotSource
+from agent.edge.tagger import Tagger
+
+POLL_SECONDS = 0.1
+TICK_SECONDS = 5.0
+
+
+class Daemon:
+    """One run of one instance."""
+
+    def __init__(
+        self, config: Config, config_path: Path, place: Place, key: Ed25519PublicKey
+    ) -> None:
+        self._config = config
+        self._config_path = config_path
+        self._place = place
+        self._agent = Agent()
+        self._reader = ProcessReader(place.root, place.mount)
+        self._source = SnapshotSource(config.snapshot, config.cache, key, config.host_name)
+        self._flows = FlowLog(config.flow_history, self._observers_changed)
+        self._view = LocalView(config.instance, config.host_name, self._agent, self._reader)
+        self._told: deque[Event] = deque()
+        self._busy = False
+        self._opened = ExitStack()
+        self._loaded = False
+        self._observe = False
+        self._kernel: Kernel
+        self._tagger: Tagger
+        self._wall_offset_ns = clock.wall_offset_ns()
+
+    async def run(self) -> int:
+        """Until told to stop; returns the exit status."""
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[int] = self._loop.create_future()
+        self._work: asyncio.Queue[Callable[[], Awaitable[Event | None]]] = asyncio.Queue()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(
+                number, self._tell, events.StopRequested(signal.Signals(number).name)
+            )
+        service = local_server.LocalService(self._view, self._flows)
+        server = await local_server.serve(self._config.socket, service)
+        tasks = [
+            asyncio.create_task(self._guard(part), name=part.__name__)
+            for part in (self._work_on, self._watch, self._tick)
+        ]
+        try:
+            self._tell(events.Started(clock.unix_seconds()))
+            return await self._ended
+        finally:
+            sd_notify.notify("STOPPING=1")
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await server.stop(local_server.STOP_SECONDS)
+            self._opened.close()
+
+    # Parts that run beside each other.
+
+    async def _guard(self, part: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await part()
+        except Exception:
+            self._crash()
+
+    async def _work_on(self) -> None:
+        """The worker: one long command after the other."""
+        while True:
+            job = await self._work.get()
+            event = await job()
+            if event is not None:
+                self._tell(event)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            if self._source.changed():
+                self._tell(events.SnapshotChanged())
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self._wall_offset_ns = clock.wall_offset_ns()
+            if self._loaded:
+                self._kernel.refresh_clock()
+            self._tell(events.Ticked(clock.unix_seconds()))
+            sd_notify.notify("WATCHDOG=1")
+
+    # Events in.
+
+    def _tell(self, event: Event) -> None:
+        """Hand an event to core and carry out what it answers; in order, never nested."""
+        self._told.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._told and not self._ended.done():
+                for command in self._agent.handle(self._told.popleft()):
+                    self._execute(command)
+        except Exception:
+            self._crash()
+        finally:
+            self._busy = False
+
+    def _crash(self) -> None:
+        trace = traceback.format_exc().strip()
+        logs.write("error", "unexpected, the agent ends and enforcement goes on",
+                   [("trace", trace)])  # fmt: skip
+        self._end(70)
+
+    def _end(self, code: int) -> None:
+        if not self._ended.done():
+            self._ended.set_result(code)
+
+    def _observers_changed(self, count: int) -> None:
+        self._tell(events.ObserversChanged(count))
+
+    def _process_reported(self, report: ProcessReport) -> None:
+        self._tell(events.ProcessReported(report))
+
+    def _flow_seen(self, event: FlowEvent) -> None:
+        self._flows.add(describe(event, self._view.names, self._wall_offset_ns))
+
+    # Commands out: short ones at once, long ones by the worker.
+
+    def _execute(self, command: Command) -> None:
+        match command:
+            case commands.ReadFacts():
+                self._told.extend(self._tagger.read_facts(command))
+            case commands.TagProcess():
+                self._told.extend(self._tagger.tag(command))
+            case commands.TagUnreadable():
+                self._tagger.tag_unreadable(command)
+            case commands.ForgetProcess():
+                self._kernel.processes.delete(command.pid, command.before)
+            case commands.RememberExecutable():
+                self._kernel.processes.remember_executable(command.key, command.identity)
+            case commands.ForgetExecutables():
+                self._kernel.processes.forget_executables()
+                self._reader.forget_names()
+            case commands.ReadSnapshot():
+                self._told.append(self._source.read(command.source, command.held))
+            case commands.Log():
+                logs.write(command.level.value, command.message, command.fields)
+            case _:
+                self._execute_rare(command)
+
+    def _execute_rare(self, command: Command) -> None:
+        match command:
+            case commands.Load():
+                self._work.put_nowait(self._load)
+            case commands.Attach():
+                self._work.put_nowait(self._attach)
+            case commands.ApplyPolicy():
+                self._work.put_nowait(lambda: self._apply(command))
+            case commands.WalkProcesses():
+                self._work.put_nowait(lambda: asyncio.to_thread(self._tagger.walk, command))
+            case commands.WriteCache():
+                self._work.put_nowait(lambda: self._write_cache(command))
+            case commands.SetObserve():
+                self._observe = command.on
+                if self._loaded:
+                    self._kernel.set_observe(on=command.on)
+            case commands.NotifyReady():
+                sd_notify.notify("READY=1")
+            case commands.NotifyStatus():
+                sd_notify.notify(f"STATUS={command.text}")
+            case commands.Stop():
+                self._end(command.code)
+            case _:
+                raise AssertionError(f"Unexpected command: {command}")
+
+    async def _load(self) -> Event:
+        try:
+            report = await loader_child.run_loader(self._config_path)
+            self._open()
+        except (loader_child.LoadError, BpfError, cgroups.CgroupError) as error:
+            return events.LoadFailed(str(error))
+        return events.Loaded(report.seconds, report.attach_pending)
+
+    def _open(self) -> None:
+        """Open what is pinned and listen to it, before anything is attached."""
+        self._kernel = self._opened.enter_context(contextlib.closing(Kernel(self._place)))
+        self._kernel.prepare()
+        self._kernel.set_observe(on=self._observe)
+        self._tagger = Tagger(self._reader, self._kernel.processes)
+        self._view.open(self._kernel, self._place.pins)
+        self._listen(self._kernel.process_reports(self._process_reported))
+        self._listen(self._kernel.flow_events(self._flow_seen))
+        self._loaded = True
+
+    def _listen(self, ring: RingBuffer) -> None:
+        number = ring.fileno()
+        self._loop.add_reader(number, self._consume, ring)
+        self._opened.callback(self._loop.remove_reader, number)
+
+    def _consume(self, ring: RingBuffer) -> None:
+        try:
+            ring.consume()
+        except Exception:
+            self._crash()
+
+    async def _apply(self, command: commands.ApplyPolicy) -> Event:
+        try:
+            return await asyncio.to_thread(self._kernel.apply, command.snapshot)
+        except (BpfError, ValueError) as error:
+            return events.PolicyNotApplied(command.snapshot.version, str(error))
+
+    async def _attach(self) -> Event:
+        try:
+            await asyncio.to_thread(self._kernel.attach)
+        except BpfError as error:
+            return events.AttachFailed(str(error))
+        return events.Attached()
+
+    async def _write_cache(self, command: commands.WriteCache) -> None:
+        path = self._config.cache
+        try:
+            await asyncio.to_thread(cache_file.write_atomically, path, command.content)
+        except OSError as error:
+            logs.write("warning", "cannot write the policy cache, ignoring",
+                       [("path", path), ("reason", error.strerror)])  # fmt: skip

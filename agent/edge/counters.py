@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's per-CPU counters, summed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.core.abi import Outcome, counter_of
+from agent.core.model import Reason
+from agent.edge.maps import BpfMap
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """kind: "verdict" or "outcome"; names are as people read them, in lower case."""
+
+    kind: str
+    direction: str
+    verdict: str
+    reason: str
+    value: int
+
+
+def read_counters(folder: Path) -> list[Count]:
+    """Those that are not zero."""
+    found: list[Count] = []
+    for index, value in _sums(folder / "counters"):
+        direction, verdict, reason = counter_of(index)
+        name = _name(Reason, reason)
+        found.append(Count("verdict", direction.name.lower(), verdict.name.lower(), name, value))
+    for index, value in _sums(folder / "outcomes"):
+        found.append(Count("outcome", "", "", _name(Outcome, index), value))
+    return found
+
+
+def _sums(path: Path) -> Iterator[tuple[int, int]]:
+    with BpfMap.open_pinned(path) as counters:
+        for key, values in counters.items_percpu():
+            total = sum(int.from_bytes(value, "little") for value in values)
+            if total:
+                yield int.from_bytes(key, "little"), total
+
+
+def _name(names: type[Reason] | type[Outcome], number: int) -> str:
+    """A number that we do not know is of a newer kernel side; it is shown as it is."""
+    try:
+        return names(number).name.lower()
+    except ValueError:
+        return str(number)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pinned datapath of one instance as one object: what the daemon opens after loading.
+
+It joins the thin edges (control page, policy maps, process maps, rings) and knows the order in
+which a first policy and an attachment need them; it decides nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.core.abi import FLOW_EVENT, PROCESS_EVENT, ControlFlag, FlowEvent
+from agent.core.compile import compile_policy
+from agent.core.events import PolicyApplied, ProcessReport
+from agent.core.model import Settings as PolicySettings
+from agent.core.model import Snapshot
+from agent.edge import cgroups, clock, hooks
+from agent.edge.control_page import ControlPage
+from agent.edge.maps import BpfMap
+from agent.edge.policy_maps import POLICY_MAPS, PolicyMaps, Settings
+from agent.edge.process_maps import ProcessMaps
+from agent.edge.ringbuf import RingBuffer
+
+HOLD_RTO_SECONDS = 0.020
+"""First SYN time-out of a held socket: attestation takes less than 1 ms, a jiffy up to 10."""
+_MILLISECOND = 1_000_000
+_SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the instance lives: its pins, its cgroup root and the mount that is in.
+
+    hold_limit_ms: overrides the policy's setting.
+    """
+
+    pins: hooks.Pins
+    root: Path
+    mount: Path
+    hold_limit_ms: int | None = None
+
+
+class Kernel:
+    """Raises BpfError where the pins are not those that the loader makes."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        folder = place.pins.maps
+        with ExitStack() as opened:
+            self._control = ControlPage(folder)
+            opened.callback(self._control.close)
+            self.processes = ProcessMaps(folder)
+            opened.callback(self.processes.close)
+            self._policy = PolicyMaps(folder, self._control)
+            opened.callback(self._policy.close)
+            self._rings = opened.enter_context(ExitStack())
+            self._opened = opened.pop_all()
+
+    @property
+    def generation(self) -> int:
+        return self._control.generation
+
+    @property
+    def attached(self) -> int:
+        return hooks.attached(self._place.pins)
+
+    def prepare(self) -> None:
+        """What must be there before anything is attached, with a policy or without."""
+        root, mount = self._place.root, self._place.mount
+        self._control.write("cgroup_root", cgroups.cgroup_id(root))
+        self._control.write("cgroup_level", cgroups.level(root, mount))
+        self._control.write("hold_rto_jiffies", clock.jiffies(HOLD_RTO_SECONDS))
+        self.set_observe(on=False)
+        self.refresh_clock()
+        if not self._control.generation:
+            defaults = self._settings(0, PolicySettings())
+            self._control.write("epoch_ns", defaults.epoch_ns)
+            self._control.write("hold_limit_ns", defaults.hold_limit_ns)
+            self._control.write("refusals_per_second", defaults.refusals_per_second)
+
+    def refresh_clock(self) -> None:
+        self._control.write("wall_offset_ns", clock.wall_offset_ns())
+
+    def set_observe(self, *, on: bool) -> None:
+        flags = self._control.read("flags") & ~ControlFlag.OBSERVE
+        self._control.write("flags", flags | (ControlFlag.OBSERVE if on else 0))
+
+    def apply(self, snapshot: Snapshot) -> PolicyApplied:
+        """Compile and switch. Raises BpfError or ValueError; nothing is switched then."""
+        started = time.monotonic()
+        policy = compile_policy(snapshot)
+        applied = self._policy.apply(
+            {name: getattr(policy, name) for name in POLICY_MAPS},
+            int(policy.flags),
+            snapshot.receive_secrets,
+            self._settings(snapshot.host, snapshot.settings),
+        )
+        seconds = time.monotonic() - started
+        return PolicyApplied(snapshot.version, applied.generation, applied.entries, seconds)
+
+    def _settings(self, host: int, settings: PolicySettings) -> Settings:
+        hold_limit_ms = self._place.hold_limit_ms
+        if hold_limit_ms is None:
+            hold_limit_ms = settings.hold_limit_ms
+        return Settings(
+            host=host,
+            epoch_ns=settings.epoch_seconds * _SECOND,
+            hold_limit_ns=hold_limit_ms * _MILLISECOND,
+            refusals_per_second=settings.refusal_events_per_second,
+        )
+
+    def attach(self) -> None:
+        """Raises BpfError; nothing more is attached then than before."""
+        hooks.attach(self._place.pins, self._place.root)
+
+    def process_reports(self, receive: Callable[[ProcessReport], None]) -> RingBuffer:
+        """The kernel's questions, one call each."""
+
+        def decode(record: bytes) -> None:
+            event = PROCESS_EVENT.unpack(record)
+            receive(ProcessReport(event.tgid, event.generation, event.executable))
+
+        return self._ring("process_events", decode)
+
+    def flow_events(self, receive: Callable[[FlowEvent], None]) -> RingBuffer:
+        return self._ring("flow_events", lambda record: receive(FLOW_EVENT.unpack(record)))
+
+    def _ring(self, name: str, decode: Callable[[bytes], None]) -> RingBuffer:
+        with BpfMap.open_pinned(self._place.pins.maps / name) as ring_map:
+            ring = RingBuffer(ring_map.fd, decode)
+        self._rings.callback(ring.close)
+        return ring
+
+    def close(self) -> None:
+        """What is pinned and attached stays."""
+        self._opened.close()

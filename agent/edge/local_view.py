@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the local control socket shows, as protobuf: joins core's knowledge with the kernel's.
+
+Only reads. The calls that walk /proc run in a thread of their own, beside the daemon's loop: they
+read core's state, which the loop replaces as a whole and never edits in place.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+
+from agent.core.abi import Process, SocketState
+from agent.core.agent import Agent
+from agent.core.flows import Flow, Names, enum_name, proof_name
+from agent.core.model import Identity, Mode, Reason, Snapshot, Verdict
+from agent.edge import clock, counters, sockets_view
+from agent.edge.hooks import HOOKS, Pins
+from agent.edge.kernel import Kernel
+from agent.edge.procfs import FactsUnreadable, ProcessGone, ProcessReader
+from agent.pb import local_pb2 as pb
+
+
+class LocalView:
+    """kernel: None until the datapath is loaded; everything of it is then empty."""
+
+    def __init__(self, instance: str, host_name: str, agent: Agent, reader: ProcessReader) -> None:
+        self._instance = instance
+        self._host_name = host_name
+        self._agent = agent
+        self._reader = reader
+        self._started = time.monotonic()
+        self._kernel: Kernel | None = None
+        self._pins: Pins | None = None
+        self._names: tuple[Snapshot | None, Names] = (None, Names())
+
+    def open(self, kernel: Kernel, pins: Pins) -> None:
+        """The datapath is loaded."""
+        self._kernel, self._pins = kernel, pins
+
+    @property
+    def names(self) -> Names:
+        """Of the policy in force."""
+        snapshot, names = self._names
+        if snapshot is not self._agent.snapshot and self._agent.snapshot is not None:
+            names = Names.of(self._agent.snapshot)
+            self._names = (self._agent.snapshot, names)
+        return names
+
+    def status(self) -> pb.StatusResponse:
+        agent, snapshot = self._agent, self._agent.snapshot
+        response = pb.StatusResponse(
+            instance=self._instance,
+            host_name=self._host_name,
+            state=agent.state.value,
+            summary=agent.standing.summary,
+            refused=agent.standing.refused,
+            hooks_expected=len(HOOKS),
+            load_seconds=agent.load_seconds,
+            lifelines=agent.lifelines,
+            uptime_seconds=int(time.monotonic() - self._started),
+        )
+        if snapshot is not None:
+            response.host = snapshot.host
+            response.policy_version = snapshot.version
+            response.policy_expires = snapshot.expires
+            response.rules = len(snapshot.rules)
+            response.workloads = len(snapshot.workloads)
+            response.peers = len(snapshot.peers)
+            for workload in snapshot.workloads:
+                name = f"{workload.segment}/{workload.name}"
+                response.modes[name] = self._mode(workload.identity)
+        if agent.applied is not None:
+            response.entries = agent.applied.entries
+            response.apply_seconds = agent.applied.seconds
+        self._add_kernel(response)
+        return response
+
+    def _add_kernel(self, response: pb.StatusResponse) -> None:
+        if self._kernel is None or self._pins is None:
+            return
+        response.generation = self._kernel.generation
+        response.hooks_attached = self._kernel.attached
+        response.processes = self._kernel.processes.count()
+        for count in counters.read_counters(self._pins.maps):
+            response.counters.add(
+                kind=count.kind,
+                direction=count.direction,
+                verdict=count.verdict,
+                reason=count.reason,
+                value=count.value,
+            )
+
+    def _mode(self, identity: int) -> str:
+        snapshot = self._agent.snapshot
+        modes = snapshot.modes if snapshot is not None else {}
+        return modes.get(identity, modes.get(Identity.HOST, Mode.AUDIT)).name.lower()
+
+    def processes(self, pid: int) -> pb.ProcessesResponse:
+        found = (self._process(number, entry) for number, entry in self._entries(pid))
+        return pb.ProcessesResponse(processes=[process for process in found if process is not None])
+
+    def _entries(self, pid: int) -> Iterable[tuple[int, Process]]:
+        if self._kernel is None:
+            return ()
+        if not pid:
+            return sorted(self._kernel.processes.all().items())
+        entry = self._kernel.processes.get(pid)
+        return [(pid, entry)] if entry is not None else ()
+
+    def _process(self, pid: int, entry: Process) -> pb.Process | None:
+        """Evidence is found by attesting again: nothing is kept for each process."""
+        try:
+            facts = self._reader.read(pid, self._agent.exe_paths)
+        except (ProcessGone, FactsUnreadable):
+            return None
+        verdict = self._agent.judge(facts)
+        segment, _, workload = self.names.identity(entry.identity).rpartition("/")
+        return pb.Process(
+            pid=pid,
+            command=facts.command,
+            identity=entry.identity,
+            workload=workload,
+            segment=segment,
+            mode=self._mode(entry.identity),
+            state=_process_state(entry.identity),
+            evidence=verdict.evidence if verdict.identity == entry.identity else (),
+            uid=facts.uid,
+            cgroup=facts.cgroup,
+            exe=facts.exe,
+            age_seconds=clock.age_seconds(facts.started),
+        )
+
+    def sockets(self, pid: int) -> pb.SocketsResponse:
+        if self._pins is None:
+            return pb.SocketsResponse()
+        pids = [number for number, _ in self._entries(pid)]
+        seen = sockets_view.sockets_of(pids, self._pins.maps)
+        return pb.SocketsResponse(sockets=self._sockets(seen))
+
+    def _sockets(self, seen: Iterable[sockets_view.SocketSeen]) -> Iterator[pb.Socket]:
+        for one in seen:
+            message = pb.Socket(
+                protocol=one.protocol,
+                state=one.state,
+                local_address=one.local[0],
+                local_port=one.local[1],
+                remote_address=one.remote[0],
+                remote_port=one.remote[1],
+                pid=one.pid,
+            )
+            if one.kernel is not None:
+                self._add_state(message, one.kernel)
+            yield message
+
+    def _add_state(self, message: pb.Socket, state: SocketState) -> None:
+        names = self.names
+        message.local_identity = state.local
+        message.local_workload = names.identity(state.local)
+        message.peer_identity = state.peer
+        message.peer_workload = names.identity(state.peer)
+        message.proof = proof_name(state.proof)
+        message.verdict = enum_name(Verdict, state.verdict) if state.verdict else ""
+        message.reason = enum_name(Reason, state.reason) if state.reason else ""
+        message.rule = state.rule
+        message.rule_name = names.rule(state.rule)
+        message.generation = state.generation
+
+
+def _process_state(identity: int) -> str:
+    if identity == Identity.PENDING:
+        return "pending"
+    return "host" if identity == Identity.HOST else "attested"
+
+
+def flow_message(flow: Flow) -> pb.Flow:
+    """Both have the same fields."""
+    return pb.Flow(**asdict(flow))

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where snapshots come from without a controller: a watched file, and the cache of the last good.
+
+The file must be good now; the cache was good when it was written, and time alone does not make it
+worse than no policy: after a boot with an expired cache enforcement goes on as it would have
+without the boot, and the state says `expired`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from agent.core.events import Event, SnapshotMissing, SnapshotRead, SnapshotRefused, Source
+from agent.core.intake import Held
+from agent.core.snapshot import check
+from agent.edge import clock, snapshot_file
+
+Signature = tuple[int, int, int]
+
+
+class SnapshotSource:
+    """Reads and checks; changes nothing."""
+
+    def __init__(self, file: Path, cache: Path, key: Ed25519PublicKey, host_name: str) -> None:
+        self._paths = {Source.FILE: file, Source.CACHE: cache}
+        self._key = key
+        self._host_name = host_name
+        self._seen: Signature | None = None
+
+    def changed(self) -> bool:
+        """Whether the file is another one than when it was last read."""
+        return self._signature() != self._seen
+
+    def _signature(self) -> Signature | None:
+        try:
+            found = self._paths[Source.FILE].stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def read(self, source: Source, held: Held | None) -> Event:
+        """What became of it, as an event."""
+        path = self._paths[source]
+        if source is Source.FILE:
+            self._seen = self._signature()  # before reading: a write meanwhile is seen again
+        try:
+            loaded = snapshot_file.load(path, self._key)
+        except snapshot_file.SnapshotNotFound:
+            return SnapshotMissing(source, str(path))
+        except snapshot_file.SnapshotRefused as error:
+            return SnapshotRefused(source, str(error))
+        cached = source is Source.CACHE
+        reason = check(
+            loaded.snapshot,
+            host=self._host_name,
+            now=loaded.snapshot.issued if cached else clock.unix_seconds(),
+            digest=loaded.digest,
+            held_version=held.version if held is not None else None,
+            held_digest=held.digest if held is not None else None,
+        )
+        if reason is not None:
+            return SnapshotRefused(source, f"snapshot {path} is refused: {reason}")
+        return SnapshotRead(source, loaded.snapshot, loaded.content, loaded.digest)

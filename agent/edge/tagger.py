@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carries out what core wants with processes: reads facts, writes tags, looks once more.
+
+The order is what makes it safe: the kernel's entry is read before the facts, the entry is written
+only if it is still that one, and after writing the process is looked at again. An exec, a change of
+user or cgroup, an exit or a reuse of the number that slips between is seen at one of the three.
+"""
+
+from __future__ import annotations
+
+from agent.core.commands import ReadFacts, TagProcess, TagUnreadable, WalkProcesses
+from agent.core.events import (
+    Event,
+    FactsNotRead,
+    FactsRead,
+    ProcessesWalked,
+    ProcessReport,
+    ProcessReported,
+)
+from agent.edge import clock
+from agent.edge.maps import MapFull
+from agent.edge.process_maps import ProcessMaps
+from agent.edge.procfs import FactsUnreadable, ProcessGone, ProcessReader
+
+
+class Tagger:
+    """What a method returns is what happened."""
+
+    def __init__(self, reader: ProcessReader, maps: ProcessMaps) -> None:
+        self._reader = reader
+        self._maps = maps
+
+    def read_facts(self, command: ReadFacts) -> list[Event]:
+        """Nothing, if the process has ended."""
+        report = command.report
+        before = self._maps.get(report.pid)
+        try:
+            facts = self._reader.read(report.pid, command.exe_paths)
+        except ProcessGone:
+            return []
+        except FactsUnreadable as error:
+            return [FactsNotRead(report, before, str(error), clock.monotonic_ns())]
+        return [FactsRead(report, facts, before, clock.monotonic_ns())]
+
+    def tag(self, command: TagProcess) -> list[Event]:
+        """Nothing, if the tag holds. A full map leaves a process without an entry: it is `host`."""
+        facts, after = command.facts, command.after
+        try:
+            newer = self._maps.replace(facts.pid, command.before, after)
+        except MapFull:
+            return []
+        if newer is not None:
+            return [ProcessReported(ProcessReport(facts.pid, newer.generation))]
+        try:
+            if self._reader.unchanged(facts):
+                return []
+        except ProcessGone:
+            self._maps.delete(facts.pid, after)
+            return []
+        except FactsUnreadable:
+            pass
+        return [ProcessReported(ProcessReport(facts.pid, after.generation))]
+
+    def tag_unreadable(self, command: TagUnreadable) -> None:
+        self._maps.replace(command.pid, command.before, command.after)
+
+    def walk(self, command: WalkProcesses) -> Event:
+        """The entries first: what is in them and not seen alive after has ended."""
+        actual = self._maps.all()
+        seen, living = self._reader.walk(command.exe_paths)
+        return ProcessesWalked(seen, living, actual, clock.monotonic_ns())
