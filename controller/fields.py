@@ -30,6 +30,7 @@ MAX_NAME = 63
 MAX_TEXT = 1024
 MAX_ITEMS = 256
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", re.ASCII)
+_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}\Z", re.ASCII)
 _DURATION = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h|d)\Z", re.ASCII)
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000))
@@ -66,6 +67,15 @@ def _name(value: str) -> str:
     return value
 
 
+def _domain(value: str) -> str:
+    if not _TRUST_DOMAIN.match(value):
+        raise ValueError(
+            "expected a trust domain of 1 to 255 lower-case letters, digits, dots, hyphens and "
+            f"underscores (SPIFFE ID, section 2.1), got {describe(value)}"
+        )
+    return value
+
+
 Text = Annotated[
     str, BeforeValidator(_text), AfterValidator(_plain), Field(json_schema_extra={"minLength": 1})
 ]
@@ -74,6 +84,12 @@ Name = Annotated[
     BeforeValidator(_text),
     AfterValidator(_name),
     Field(json_schema_extra={"pattern": r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"}),
+]
+TrustDomain = Annotated[
+    str,
+    BeforeValidator(_text),
+    AfterValidator(_domain),
+    Field(json_schema_extra={"pattern": "^[a-z0-9._-]{1,255}$"}),
 ]
 Reason = Annotated[str, BeforeValidator(_text), AfterValidator(_plain)]
 Labels = Annotated[dict[Name, Text], Field(max_length=MAX_ITEMS)]

@@ -12,7 +12,16 @@ from typing import Annotated
 from pydantic import Field
 
 from agent.core.model import IPAddress, Settings
-from controller.fields import Address, Labels, Name, Strict, Switch, Text, duration, duration_text
+from controller.fields import (
+    Address,
+    Labels,
+    Name,
+    Strict,
+    Switch,
+    TrustDomain,
+    duration,
+    duration_text,
+)
 from controller.problems import InputRefused, Problem, Source
 from controller.validation import validate
 from controller.yamlfile import YamlDocument
@@ -50,7 +59,7 @@ class Host(Strict):
 class Inventory(Strict):
     """The whole file."""
 
-    trust_domain: Text
+    trust_domain: TrustDomain
     settings: SettingsFields = Field(default_factory=SettingsFields)
     hosts: Annotated[list[Host], Field(min_length=1, max_length=MAX_HOSTS)]
 

@@ -32,7 +32,20 @@ def schemas() -> dict[str, str]:
 
 def _text(title: str, kind: Any) -> str:
     schema = TypeAdapter(kind).json_schema(by_alias=True, mode="validation")
-    return json.dumps({"$schema": _DIALECT, **schema, "title": title}, indent=2) + "\n"
+    whole = {"$schema": _DIALECT, **_without_null(schema), "title": title}
+    return json.dumps(whole, indent=2) + "\n"
+
+
+def _without_null(schema: Any) -> Any:
+    """The models' None means "not there"; an explicit null is refused by the reader."""
+    if isinstance(schema, list):
+        return [_without_null(item) for item in schema if item != {"type": "null"}]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {k: _without_null(v) for k, v in schema.items() if not (k == "default" and v is None)}
+    if len(kept.get("anyOf", ())) == 1:
+        return {**kept.pop("anyOf")[0], **kept}
+    return kept
 
 
 def main(folder: str) -> None:

@@ -184,6 +184,8 @@ class _Builder:
         if kind in ("str", "timestamp", "value"):
             return text
         if kind == "null":
+            if path:  # an empty field is a forgotten one, never "anything"
+                raise self.refuse(node, path, "expected a value, got nothing")
             return None
         if kind == "bool":
             return text.lower() == "true" if text.lower() in ("true", "false") else Ambiguous(text)

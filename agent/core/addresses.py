@@ -61,7 +61,7 @@ def compile_addresses(snapshot: Snapshot) -> Entries:
         host = snapshot.host if cidr.version == 4 and cidr.subnet_of(_LOOPBACK) else 0
         identity = prefixes.identity(cidr.network_address, cidr.prefixlen)
         _put(entries, cidr, ADDRESS_ENTRY.struct.pack(identity, host))
-    owners = {address: snapshot.host for address in _OWN}
+    owners = dict.fromkeys(_OWN, snapshot.host)
     owners |= {address: peer.host for peer in snapshot.peers for address in peer.addresses}
     for address, host in owners.items():
         value = ADDRESS_ENTRY.struct.pack(prefixes.identity(address), host)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from struct import Struct
 
 from agent.core import segments
@@ -410,7 +411,7 @@ def _common(spans: Iterable[Span], count: int) -> Iterator[Span]:
     for protocol, found in changes.items():
         depth = 0
         places = sorted(found)
-        for place, after in zip(places, places[1:], strict=False):
+        for place, after in pairwise(places):
             depth += found[place]
             if depth == count:
                 yield protocol, place, after - 1

@@ -25,8 +25,11 @@ Stroke = tuple[int, int, int, int]
 """First port, last port, place in the ground, rule number."""
 Strokes = dict[int, list[Stroke]]
 """By protocol, in ascending order of rule number."""
-Function = dict[int, tuple[list[int], list[Ground]]]
-"""By protocol: where segments start (the first at 0), and their grounds. Absent: nothing."""
+Segments = tuple[list[int], list[Ground]]
+"""Where segments start, the first at 0, and their grounds."""
+Function = dict[int, Segments]
+"""By protocol; absent where nothing speaks of it."""
+_UNTOUCHED: Segments = ([0], [NO_GROUND])
 EVERYTHING: tuple[Span, ...] = tuple((int(protocol), 0, LAST_PORT) for protocol in Protocol)
 
 
@@ -39,24 +42,10 @@ class Piece(NamedTuple):
     below: bytes
 
 
-class Exact(NamedTuple):
-    """An entry of `rules`; `whole` stands for its protocol, with port 0."""
-
-    protocol: int
-    port: int
-    whole: bool
-    value: bytes
-
-
-class Prefix(NamedTuple):
-    """An entry of `ranges`: all ports that share the first `length` bits (0 to 15) of `port`."""
-
-    protocol: int
-    port: int
-    length: int
-    value: bytes
-
-
+Exact = tuple[int, int, bool, bytes]
+"""An entry of `rules`: protocol, port, whether it stands for the whole protocol, value."""
+Prefix = tuple[int, int, int, bytes]
+"""An entry of `ranges`: protocol, port, how many of its bits count (0 to 15), value."""
 Entries = tuple[list[Exact], list[Prefix]]
 Resolve = Callable[[Ground, Ground], bytes]
 """What a table answers for the ground of its own rules and that of the rules for any peer."""
@@ -79,7 +68,7 @@ def paint(strokes: Strokes) -> Function:
     return {protocol: _paint(found) for protocol, found in strokes.items()}
 
 
-def _paint(strokes: list[Stroke]) -> tuple[list[int], list[Ground]]:
+def _paint(strokes: list[Stroke]) -> Segments:
     points = {0}
     for first, last, _, _ in strokes:
         points.add(first)
@@ -147,16 +136,15 @@ def _encode_singles(
     protocol: int, strokes: list[Stroke], wide: Function, resolve: Resolve
 ) -> Iterator[Exact]:
     """The common case, without a partition of the port space."""
-    grounds: dict[int, Ground] = {}
+    cells: dict[int, list[int]] = {}
     for port, _, kind, number in strokes:
-        before = grounds.get(port, NO_GROUND)
-        if not before[kind]:
-            grounds[port] = (*before[:kind], number, *before[kind + 1 :])
-    for port, ground in grounds.items():
+        cell = cells.setdefault(port, [0, 0, 0, 0])
+        cell[kind] = cell[kind] or number
+    for port, (deny, allow, staged_deny, staged_allow) in cells.items():
         under = ground_at(wide, protocol, port)
-        value = resolve(ground, under)
+        value = resolve((deny, allow, staged_deny, staged_allow), under)
         if value != resolve(NO_GROUND, under):
-            yield Exact(protocol, port, False, value)
+            yield protocol, port, False, value
 
 
 def _encode_segments(
@@ -167,32 +155,50 @@ def _encode_segments(
 ) -> None:
     wide, resolve = below
     exact, prefixes = out
-    own = {protocol: _paint(strokes)}
+    own = _paint(strokes)
     pieces = list(_joined(_pieces(protocol, own, wide, resolve)))
-    whole = _cheapest_whole(pieces)
+    whole = _cheapest_whole(pieces) if _touched(own) > LAST_PORT // 2 else None
     if whole is not None:
-        exact.append(Exact(protocol, 0, True, whole))
+        exact.append((protocol, 0, True, whole))
     for piece in pieces:
         if piece.value != (piece.below if whole is None else whole):
             _write(protocol, piece, exact, prefixes)
 
 
-def _pieces(protocol: int, own: Function, wide: Function, resolve: Resolve) -> Iterator[Piece]:
-    starts = set(own[protocol][0])
-    if protocol in wide:
-        starts.update(wide[protocol][0])
-    ordered = sorted(starts)
-    for first, after in zip(ordered, [*ordered[1:], LAST_PORT + 1], strict=True):
-        under = ground_at(wide, protocol, first)
-        value = resolve(ground_at(own, protocol, first), under)
-        yield Piece(first, after - 1, value, resolve(NO_GROUND, under))
+def _pieces(protocol: int, own: Segments, wide: Function, resolve: Resolve) -> Iterator[Piece]:
+    """Segments in ascending order: all of them if the table touches most ports, else the touched.
+
+    A whole-protocol entry, which must say what the untouched ports answer too, pays only then.
+    """
+    starts, grounds = own
+    wide_starts, wide_grounds = wide.get(protocol, _UNTOUCHED)
+    everything = _touched(own) > LAST_PORT // 2
+    index = 0
+    for first, end, ground in zip(starts, [*starts[1:], LAST_PORT + 1], grounds, strict=True):
+        if ground == NO_GROUND and not everything:
+            continue
+        index = bisect_right(wide_starts, first, index) - 1
+        while first < end:
+            after = wide_starts[index + 1] if index + 1 < len(wide_starts) else LAST_PORT + 1
+            under = wide_grounds[index]
+            below = resolve(NO_GROUND, under)
+            yield Piece(first, min(after, end) - 1, resolve(ground, under), below)
+            first = after
+            index += 1
+        index -= 1
+
+
+def _touched(own: Segments) -> int:
+    starts, grounds = own
+    ends = [*starts[1:], LAST_PORT + 1]
+    return sum(e - s for s, e, g in zip(starts, ends, grounds, strict=True) if g != NO_GROUND)
 
 
 def _joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
     """Neighbours that say the same become one, except single ports: a hash beats a trie."""
     held: Piece | None = None
     for piece in pieces:
-        if held is not None and held[2:] == piece[2:] and not (_single(held) and _single(piece)):
+        if held is not None and _may_join(held, piece):
             held = Piece(held.first, piece.last, held.value, held.below)
             continue
         if held is not None:
@@ -200,6 +206,14 @@ def _joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
         held = piece
     if held is not None:
         yield held
+
+
+def _may_join(one: Piece, other: Piece) -> bool:
+    return (
+        one[2:] == other[2:]
+        and one.last + 1 == other.first
+        and not (_single(one) and _single(other))
+    )
 
 
 def _single(piece: Piece) -> bool:
@@ -241,13 +255,13 @@ def _cost(piece: Piece) -> tuple[int, int]:
 
 def _write(protocol: int, piece: Piece, exact: list[Exact], prefixes: list[Prefix]) -> None:
     if piece.first == 0 and piece.last == LAST_PORT:
-        exact.append(Exact(protocol, 0, True, piece.value))
+        exact.append((protocol, 0, True, piece.value))
         return
     for port, length in prefixes_of(piece.first, piece.last):
         if length == 16:
-            exact.append(Exact(protocol, port, False, piece.value))
+            exact.append((protocol, port, False, piece.value))
         else:
-            prefixes.append(Prefix(protocol, port, length, piece.value))
+            prefixes.append((protocol, port, length, piece.value))
 
 
 def prefixes_of(first: int, last: int) -> Iterator[tuple[int, int]]:

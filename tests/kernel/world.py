@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import itertools
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from agent.core import tag
 from agent.pb import snapshot_pb2
 from tests.lab import LabHost, Puppet, Reply, Segment
 from tests.lab.cordon import Cordon
+from tests.lab.puppet import Option
 
 PORT = 5432
 QUIET = 0.3
@@ -43,7 +45,7 @@ kind: Allow
 name: web-to-db
 from: {workload: web}
 to: {workload: db}
-ports: [tcp/5432]
+ports: [tcp/5432, tcp/5441]
 """
 
 
@@ -71,6 +73,7 @@ class World:
     other: Puppet
     loner: Puppet
     db: Puppet
+    _listening: list[int] = field(default_factory=list)
 
     @classmethod
     def build(cls, cordon: Cordon) -> World:
@@ -94,9 +97,14 @@ class World:
     def b(self) -> LabHost:
         return self.cordon["b"].lab
 
-    def listen(self, address: str = "0.0.0.0", port: int = PORT) -> Reply:
-        reply = self.db.listen(address, port)
+    def listen(
+        self, address: str = "0.0.0.0", port: int = PORT, options: Sequence[Option] = ()
+    ) -> Reply:
+        """db listens; what it listened on before is closed, also after a test that failed."""
+        self.db.close(*self._listening)
+        reply = self.db.listen(address, port, options=options)
         assert reply.ok, reply
+        self._listening = [reply.handle]
         return reply
 
     def refused_at_server(self, reason: str) -> int:

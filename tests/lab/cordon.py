@@ -103,6 +103,10 @@ class CordonHost:
     def outcomes(self) -> dict[str, int]:
         return {c.reason: c.value for c in self.status().counters if c.kind == "outcome"}
 
+    def sockets(self, pid: int = 0) -> list[local_pb2.Socket]:
+        answer = self.stub().Sockets(local_pb2.SocketsRequest(pid=pid), timeout=RPC_SECONDS)
+        return list(answer.sockets)
+
     def identity(self, pid: int) -> int:
         """The identity that the agent gave to a process, 0 if it does not know it."""
         answer = self.stub().Processes(local_pb2.ProcessesRequest(pid=pid), timeout=RPC_SECONDS)
