@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -29,6 +30,7 @@ from agent.core.commands import Command
 from agent.core.events import Event, ProcessReport
 from agent.core.flows import describe
 from agent.edge import cache_file, cgroups, clock, loader_child, local_server, logs, sd_notify
+from agent.edge.file_watch import FileWatch
 from agent.edge.flow_log import FlowLog
 from agent.edge.kernel import Kernel, Place
 from agent.edge.libbpf import BpfError
@@ -38,8 +40,12 @@ from agent.edge.ringbuf import RingBuffer
 from agent.edge.snapshot_source import SnapshotSource
 from agent.edge.tagger import Tagger
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 1.0
 TICK_SECONDS = 5.0
+SWITCH_INTERVAL = 0.0002
+"""Reading the facts of a process takes some fifteen system calls, and after each the loop must get
+the interpreter back from a policy that is being compiled: with the usual 5 ms a held connection
+would wait for long."""
 
 
 class Daemon:
@@ -67,6 +73,7 @@ class Daemon:
 
     async def run(self) -> int:
         """Until told to stop; returns the exit status."""
+        sys.setswitchinterval(SWITCH_INTERVAL)
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[int] = self._loop.create_future()
         self._work: asyncio.Queue[Callable[[], Awaitable[Event | None]]] = asyncio.Queue()
@@ -74,6 +81,7 @@ class Daemon:
             self._loop.add_signal_handler(
                 number, self._tell, events.StopRequested(signal.Signals(number).name)
             )
+        self._open_file_watch()
         service = local_server.LocalService(self._view, self._flows)
         server = await local_server.serve(self._config.socket, service)
         tasks = [
@@ -110,8 +118,21 @@ class Daemon:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            if self._source.changed():
-                self._tell(events.SnapshotChanged())
+            self._look_at_snapshot()
+
+    def _look_at_snapshot(self) -> None:
+        if self._source.changed():
+            self._tell(events.SnapshotChanged())
+
+    def _open_file_watch(self) -> None:
+        watch = self._opened.enter_context(contextlib.closing(FileWatch(self._config.snapshot)))
+        if watch.fileno() >= 0:
+            self._loop.add_reader(watch.fileno(), self._file_stirred, watch)
+            self._opened.callback(self._loop.remove_reader, watch.fileno())
+
+    def _file_stirred(self, watch: FileWatch) -> None:
+        watch.drain()
+        self._look_at_snapshot()
 
     async def _tick(self) -> None:
         while True:
@@ -175,8 +196,6 @@ class Daemon:
             case commands.ForgetExecutables():
                 self._kernel.processes.forget_executables()
                 self._reader.forget_names()
-            case commands.ReadSnapshot():
-                self._told.append(self._source.read(command.source, command.held))
             case commands.Log():
                 logs.write(command.level.value, command.message, command.fields)
             case _:
@@ -184,6 +203,8 @@ class Daemon:
 
     def _execute_rare(self, command: Command) -> None:
         match command:
+            case commands.ReadSnapshot():
+                self._work.put_nowait(lambda: self._read_snapshot(command))
             case commands.Load():
                 self._work.put_nowait(self._load)
             case commands.Attach():
@@ -236,6 +257,9 @@ class Daemon:
             ring.consume()
         except Exception:
             self._crash()
+
+    async def _read_snapshot(self, command: commands.ReadSnapshot) -> Event:
+        return await asyncio.to_thread(self._source.read, command.source, command.held)
 
     async def _apply(self, command: commands.ApplyPolicy) -> Event:
         try:

@@ -6,7 +6,10 @@
 //   task.h      sched_process_fork, _exec, _exit    which process is who
 //   sock.h      sock_create, bind, connect, sendmsg which socket is whose; EPERM
 //   sockops.h   sock_ops                            the tag into SYN and SYN-ACK
-//   skb.h       cgroup_skb ingress, egress          tags verified, packets judged
+//   ingress.h, egress.h                             cgroup_skb: tags verified, packets judged
+//
+// The compiler takes longest for ingress.h, so the loader compiles this file twice at the same time,
+// with CORDON_PART 1 for about half of the work and 2 for the rest; without it, all is in one.
 
 #define INLINE static __always_inline
 
@@ -31,9 +34,16 @@
 #include "inquiry.h"
 #include "packet.h"
 #include "proof.h"
-#include "sock.h"
-#include "sockops.h"
 #include "tcp.h"
 #include "datagram.h"
 #include "skb.h"
+
+#if CORDON_PART != 2
+#include "ingress.h"
+#include "sockops.h"
+#endif
+#if CORDON_PART != 1
+#include "sock.h"
+#include "egress.h"
 #include "task.h"
+#endif

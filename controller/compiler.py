@@ -71,21 +71,34 @@ def compile_revision(
     now: unix seconds. root: the secret that every key is derived from.
     """
     active, warnings = _without_expired(revision, now)
-    workloads, segments = active.of(Workload), {s.name: s for s, _ in active.of(Segment)}
+    world, more = _resolve(active, inventory, allocations, now, root)
+    return Compiled(
+        snapshots={host.name: _snapshot(world, host) for host in inventory.hosts},
+        allocations=world.allocations,
+        sources={world.allocations.rules[s.key]: s.placed.source for s in world.statements},
+        warnings=(*warnings, *more),
+    )
+
+
+def _resolve(
+    revision: Revision, inventory: Inventory, allocations: Allocations, now: int, root: bytes
+) -> tuple[_World, list[Problem]]:
+    """Names to numbers, documents to statements; what is wrong between documents is refused."""
+    workloads, segments = revision.of(Workload), {s.name: s for s, _ in revision.of(Segment)}
     extended = allocations.extended(
         workloads=(w.name for w, _ in workloads),
         hosts=(host.name for host in inventory.hosts),
-        rules=rule_keys(active),
+        rules=rule_keys(revision),
     )
     resolver = Resolver({w.name: w for w, _ in workloads}, segments, extended.workloads)
+    found = statements(revision, resolver)
     problems = [*check_workloads(workloads, segments), *check_ties(workloads, inventory.hosts)]
-    found = statements(active, resolver)
-    problems.extend(resolver.problems)
-    if problems:
+    if problems := [*problems, *resolver.problems]:
         raise InputRefused(problems)
-    expires, capped = _expiry(active, now, inventory.validity_seconds)
-    warnings += [*capped, *warn_homeless(workloads, inventory.hosts), *resolver.warnings]
+    expires, warnings = _expiry(revision, now, inventory.validity_seconds)
+    warnings += [*warn_homeless(workloads, inventory.hosts), *resolver.warnings]
     warnings += _warn_managed_addresses(found, inventory)
+    live = keys.epochs(now, expires, inventory.datapath.epoch_seconds)
     world = _World(
         inventory=inventory,
         allocations=extended,
@@ -93,16 +106,11 @@ def compile_revision(
         statements=found,
         modes={name: _MODES[segment.mode] for name, segment in segments.items()},
         names={extended.workloads[w.name]: f"{w.segment}/{w.name}" for w, _ in workloads},
-        ring=keys.KeyRing(root, keys.epochs(now, expires, inventory.datapath.epoch_seconds)),
+        ring=keys.KeyRing(root, live),
         issued=now,
         expires=expires,
     )
-    return Compiled(
-        snapshots={host.name: _snapshot(world, host) for host in inventory.hosts},
-        allocations=extended,
-        sources={extended.rules[s.key]: s.placed.source for s in found},
-        warnings=tuple(warnings),
-    )
+    return world, warnings
 
 
 def _without_expired(revision: Revision, now: int) -> tuple[Revision, list[Problem]]:

@@ -83,8 +83,6 @@ def _workload(snapshots: Snapshots, text: str) -> Party:
         name = full_name.partition("/")[2]
         if text in (full_name, name):
             hosts = _homes(snapshots, identity)
-            if not hosts:
-                raise UnknownParty(f"the workload {text} may run on no host that is known here")
             return Party(text, {"workload": name}, identity, hosts)
     names = sorted(full_name.partition("/")[2] for full_name in known)
     raise UnknownParty(

@@ -87,9 +87,9 @@ def check_ties(
     by_selector: dict[Selector, list[tuple[str, Match, int, Placed]]] = {}
     for workload, placed in workloads:
         for index, match in enumerate(workload.match):
-            by_selector.setdefault(_selector(match), []).append(
-                (workload.name, match, index, placed)
-            )
+            if (selector := _selector(match)) != Selector():  # else refused for what it asks
+                user = (workload.name, match, index, placed)
+                by_selector.setdefault(selector, []).append(user)
     problems: list[Problem] = []
     for users in by_selector.values():
         for position, (name, match, index, placed) in enumerate(users):

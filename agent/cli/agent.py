@@ -104,8 +104,9 @@ def _place(config: Config) -> Any:
 def load(path: Path) -> None:
     """Compile the datapath and pin it, without attaching anything; report as one line of JSON."""
     from agent.edge.bpffs import BpffsError
+    from agent.edge.compiler import LoadFailed
     from agent.edge.libbpf import BpfError
-    from agent.edge.loader import LoadFailed, LoadRequest
+    from agent.edge.loader import LoadRequest
     from agent.edge.loader import load as load_datapath
 
     config = _read(path)

@@ -80,9 +80,11 @@ def _rich(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> 
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", box=None, header_style="bold")
+    plain = bool(os.environ.get("NO_COLOR"))
+    header = "" if plain else "bold"
+    table = Table(title=title or None, title_justify="left", box=None, header_style=header)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console(no_color=bool(os.environ.get("NO_COLOR"))).print(table)
+    Console(no_color=plain).print(table)

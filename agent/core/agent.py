@@ -50,10 +50,13 @@ class Agent:
         self.snapshot: Snapshot | None = None
         """In force in the kernel, as far as this run knows."""
         self.applied: events.PolicyApplied | None = None
+        self.apply_seconds = 0.0
+        """Of the policy in force: reading its file to switching the kernel."""
         self.load_seconds = 0.0
         self.standing = Standing()
         self._intake = Intake()
         self._told: State | None = None
+        self._loaded = False
         self._attach_pending = False
         self._ready = False
         self._walks = 0
@@ -155,7 +158,9 @@ class Agent:
     def _on_snapshot(self, event: events.SnapshotRead) -> list[Command]:
         if event.source is Source.FILE:
             self.standing.file_is_good()
-        self._intake.offer(Candidate(event.source, event.snapshot, event.content, event.digest))
+        self._intake.offer(
+            Candidate(event.source, event.snapshot, event.content, event.digest, event.seconds)
+        )
         return self._after_read(event.source)
 
     def _on_refused(self, event: events.SnapshotRefused) -> list[Command]:
@@ -180,7 +185,7 @@ class Agent:
     def _on_loaded(self, event: events.Loaded) -> list[Command]:
         self.load_seconds = event.seconds
         self._attach_pending = event.attach_pending
-        self.standing.stage = Stage.RUNNING
+        self._loaded = True
         said = _log(
             Level.INFO,
             "loaded",
@@ -191,7 +196,7 @@ class Agent:
 
     def _apply_next(self) -> list[Command]:
         """One at a time, and never before the load."""
-        if self.standing.stage is not Stage.RUNNING:
+        if not self._loaded:
             return []
         candidate = self._intake.take()
         return [ApplyPolicy(candidate.snapshot)] if candidate is not None else []
@@ -205,7 +210,7 @@ class Agent:
             version=event.version,
             entries=event.entries,
             serial=event.generation >> 16,
-            seconds=round(event.seconds, 4),
+            seconds=round(self.apply_seconds, 4),
         )
         commands: list[Command] = [said, *self._warn_unsupported(done.snapshot)]
         if done.source is Source.FILE:
@@ -215,6 +220,7 @@ class Agent:
 
     def _put_in_force(self, done: Candidate, event: events.PolicyApplied) -> None:
         self.snapshot, self.applied = done.snapshot, event
+        self.apply_seconds = done.seconds + event.seconds
         self.standing.in_force(done.snapshot.version, done.snapshot.expires)
         self._exe_paths = attest.exe_paths(done.snapshot.workloads)
         self._cacheable = attest.follows_from_executable_key(done.snapshot.workloads)
@@ -241,6 +247,7 @@ class Agent:
 
     def _go_on(self) -> list[Command]:
         """After loading and after each policy: adopt processes, and attach if that is still due."""
+        self.standing.stage = Stage.RUNNING
         walk = WalkProcesses(self._exe_paths)
         return [walk, Attach()] if self._attach_pending else [walk]
 

@@ -79,12 +79,14 @@ class SnapshotRead(Event):
     """Signature, host, version and expiry are good.
 
     content: the signed bytes. digest: of the payload; two snapshots are equal if theirs are.
+    seconds: what reading and checking took.
     """
 
     source: Source
     snapshot: Snapshot
     content: bytes = field(repr=False)
     digest: bytes
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,10 @@ class SnapshotMissing(Event):
 
 @dataclass(frozen=True, slots=True)
 class PolicyApplied(Event):
-    """The kernel judges by `version` under `generation` from now on."""
+    """The kernel judges by `version` under `generation` from now on.
+
+    seconds: what compiling, building and switching took.
+    """
 
     version: int
     generation: int

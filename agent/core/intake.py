@@ -15,12 +15,16 @@ from agent.core.model import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Signature and content are good. `content` is the signed bytes, `digest` the payload's."""
+    """Signature and content are good. `content` is the signed bytes, `digest` the payload's.
+
+    seconds: what reading and checking took.
+    """
 
     source: Source
     snapshot: Snapshot
     content: bytes = field(repr=False)
     digest: bytes
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

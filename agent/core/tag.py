@@ -27,7 +27,7 @@ RESERVED_BIT = 0x10
 NAT_BIT = 0x20
 VERSION_MASK = 0xC0
 NEVER_SPEAK = frozenset((0, 2, 3, 5))
-"""Identities that others give somebody, and that nobody may claim: none, world, unproven, pending."""
+"""Identities that others give somebody and nobody may claim: none, world, unproven, pending."""
 
 _MASK = 0xFFFFFFFFFFFFFFFF
 _OPTION = struct.Struct("!BBHIIQ")

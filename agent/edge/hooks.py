@@ -44,21 +44,53 @@ class Hook:
     tracepoint: str = ""
 
 
+def _tracepoint(function: str, name: str, lost: str) -> Hook:
+    return Hook(function, ProgramType.RAW_TRACEPOINT, None, lost, name)
+
+
+def _address(function: str, attach_type: AttachType, lost: str) -> Hook:
+    return Hook(function, ProgramType.CGROUP_SOCK_ADDR, attach_type, lost)
+
+
+_HANDED_OVER = "sockets that were handed over would keep their creator's identity"
+_CONNECT = "connections would not be refused at connect"
+_DATAGRAM = "datagrams would have the identity of their socket's creator"
+
 HOOKS = (
-    Hook("cordon_fork", ProgramType.RAW_TRACEPOINT, None, "children would not inherit their parent's identity", "sched_process_fork"),
-    Hook("cordon_exec", ProgramType.RAW_TRACEPOINT, None, "new programs would keep the identity of the old one", "sched_process_exec"),
-    Hook("cordon_exit", ProgramType.RAW_TRACEPOINT, None, "a reused process id would inherit an identity", "sched_process_exit"),
-    Hook("cordon_sock_create", ProgramType.CGROUP_SOCK, AttachType.CGROUP_INET_SOCK_CREATE, "sockets would have no identity"),
-    Hook("cordon_bind4", ProgramType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_BIND, "IPv4 sockets handed over would keep their creator's identity"),
-    Hook("cordon_bind6", ProgramType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_BIND, "IPv6 sockets handed over would keep their creator's identity"),
-    Hook("cordon_connect4", ProgramType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_CONNECT, "IPv4 connections would not be refused at connect"),
-    Hook("cordon_connect6", ProgramType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_CONNECT, "IPv6 connections would not be refused at connect"),
-    Hook("cordon_sendmsg4", ProgramType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UDP4_SENDMSG, "IPv4 datagrams would have their socket creator's identity"),
-    Hook("cordon_sendmsg6", ProgramType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UDP6_SENDMSG, "IPv6 datagrams would have their socket creator's identity"),
-    Hook("cordon_sock_ops", ProgramType.SOCK_OPS, AttachType.CGROUP_SOCK_OPS, "no connection would carry an identity"),
-    Hook("cordon_ingress", ProgramType.CGROUP_SKB, AttachType.CGROUP_INET_INGRESS, "nothing that comes in would be judged"),
-    Hook("cordon_egress", ProgramType.CGROUP_SKB, AttachType.CGROUP_INET_EGRESS, "nothing that goes out would be judged"),
-)  # fmt: skip
+    _tracepoint("cordon_fork", "sched_process_fork", "children would have no identity"),
+    _tracepoint("cordon_exec", "sched_process_exec", "new programs would keep the old identity"),
+    _tracepoint("cordon_exit", "sched_process_exit", "a reused pid would inherit an identity"),
+    Hook(
+        "cordon_sock_create",
+        ProgramType.CGROUP_SOCK,
+        AttachType.CGROUP_INET_SOCK_CREATE,
+        "sockets would have no identity",
+    ),
+    _address("cordon_bind4", AttachType.CGROUP_INET4_BIND, _HANDED_OVER),
+    _address("cordon_bind6", AttachType.CGROUP_INET6_BIND, _HANDED_OVER),
+    _address("cordon_connect4", AttachType.CGROUP_INET4_CONNECT, _CONNECT),
+    _address("cordon_connect6", AttachType.CGROUP_INET6_CONNECT, _CONNECT),
+    _address("cordon_sendmsg4", AttachType.CGROUP_UDP4_SENDMSG, _DATAGRAM),
+    _address("cordon_sendmsg6", AttachType.CGROUP_UDP6_SENDMSG, _DATAGRAM),
+    Hook(
+        "cordon_sock_ops",
+        ProgramType.SOCK_OPS,
+        AttachType.CGROUP_SOCK_OPS,
+        "no connection would carry an identity",
+    ),
+    Hook(
+        "cordon_ingress",
+        ProgramType.CGROUP_SKB,
+        AttachType.CGROUP_INET_INGRESS,
+        "nothing that comes in would be judged",
+    ),
+    Hook(
+        "cordon_egress",
+        ProgramType.CGROUP_SKB,
+        AttachType.CGROUP_INET_EGRESS,
+        "nothing that goes out would be judged",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)

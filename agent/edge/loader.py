@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compile the datapath with bcc, load it, pin programs and maps. Runs in a process of its own.
 
-bcc maps the whole of LLVM into the process, so only the short-lived `cordon-agent load` imports
-this module. It is idempotent: a fingerprint of sources, constants and kernel is kept in the pinned
-map `build`; where it is the same and every pin is there, nothing is done.
+bcc maps the whole of LLVM into its process, so only the short-lived `cordon-agent load` does this.
+It is idempotent: a fingerprint of sources, constants and kernel is kept in the pinned map `build`;
+where it is the same and every pin is there, nothing is done.
 
 bcc compiles and creates maps; this module then decides which maps to use. A map that is pinned
 already keeps its content, so new sources swap in under a running policy: the instructions' map
@@ -13,16 +13,15 @@ cannot be kept and is refused while the old one is attached, for swapping it wou
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from agent.edge import bpffs, btf, libbpf, links, sources
+from agent.edge import bpffs, btf, compiler, libbpf, links, sources
+from agent.edge.compiler import Compiled, LoadFailed
 from agent.edge.hooks import HOOKS, Hook, Pins, attached
 from agent.edge.libbpf import BpfError
 from agent.edge.maps import BpfMap
@@ -31,10 +30,6 @@ LICENSE = "Dual BSD/GPL"
 _LD_IMM64 = 0x18
 _PSEUDO_MAP_FD = 1
 _INSTRUCTION = 8
-
-
-class LoadFailed(Exception):
-    """The datapath could not be compiled or loaded; the sentence says what and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,71 +118,41 @@ def _discard_old_layout(pins: Pins) -> None:
 
 
 def _compile_and_pin(pins: Pins, root: Path, text: str, defines: list[str]) -> None:
-    module = _compile(root, text, defines)
-    exchange, fresh = _choose_maps(pins, module)
+    compiled = compiler.compile_parts(root, text, defines)
     programs: dict[str, int] = {}
     try:
+        maps, fresh = _choose_maps(pins, compiled)
         for hook in HOOKS:
-            programs[hook.function] = _load_program(module, hook, exchange)
-        for name, fd in fresh.items():
-            links.obj_pin(fd, pins.maps / name)
+            programs[hook.function] = _load_program(compiled, hook, maps)
+        for name in fresh:
+            links.obj_pin(maps[name], pins.maps / name)
         for name, fd in programs.items():
             _replace_pin(fd, pins.programs / name)
     finally:
         for fd in programs.values():
             os.close(fd)
+        compiled.close()
 
 
-def _compile(root: Path, text: str, defines: list[str]) -> Any:  # bcc has no types
-    os.environ["BCC_KERNEL_SOURCE"] = str(root / "include")
-    from bcc import BPF
-
-    try:
-        return BPF(text=text.encode(), cflags=["-Wno-unused-function", *defines])
-    except Exception as error:  # bcc raises bare Exception
-        raise LoadFailed(
-            f"bcc could not compile {root / sources.MAIN}: {error}; its messages are above"
-        ) from error
-
-
-def _bcc_library() -> Any:
-    from bcc import lib
-
-    lib.bpf_num_tables.argtypes = [ctypes.c_void_p]
-    lib.bpf_table_name.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-    lib.bpf_table_name.restype = ctypes.c_char_p
-    return lib
-
-
-def _map_names(module: Any) -> list[str]:
-    lib = _bcc_library()
-    count = lib.bpf_num_tables(module.module)
-    return [lib.bpf_table_name(module.module, index).decode() for index in range(count)]
-
-
-def _map_fd(module: Any, name: str) -> int:
-    return int(_bcc_library().bpf_table_fd(module.module, name.encode()))
-
-
-def _choose_maps(pins: Pins, module: Any) -> tuple[Mapping[int, int], dict[str, int]]:
-    """bcc's file descriptor -> the pinned map's, and the maps that are to be pinned."""
-    exchange: dict[int, int] = {}
-    fresh: dict[str, int] = {}
-    for name in _map_names(module):
-        fd = _map_fd(module, name)
+def _choose_maps(pins: Pins, compiled: Compiled) -> tuple[Mapping[str, int], list[str]]:
+    """Map name -> the descriptor to use, and the names of those that are to be pinned."""
+    maps = dict(compiled.maps)
+    fresh = []
+    for name in compiled.maps:
         if (pins.maps / name).exists():
-            exchange[fd] = links.obj_get(pins.maps / name)
+            maps[name] = links.obj_get(pins.maps / name)
         else:
-            fresh[name] = fd
-    return exchange, fresh
+            fresh.append(name)
+    return maps, fresh
 
 
-def _load_program(module: Any, hook: Hook, exchange: Mapping[int, int]) -> int:
-    instructions = exchange_maps(module.dump_func(hook.function.encode()), exchange)
+def _load_program(compiled: Compiled, hook: Hook, maps: Mapping[str, int]) -> int:
+    function = compiled.functions[hook.function]
+    exchange = {fd: maps[name] for fd, name in function.maps.items()}
     try:
         return libbpf.prog_load(
             int(hook.program_type),
-            instructions,
+            exchange_maps(function.instructions, exchange),
             hook.function.removeprefix("cordon_"),
             LICENSE,
             int(hook.attach_type) if hook.attach_type is not None else 0,

@@ -73,7 +73,7 @@ class LocalView:
                 response.modes[name] = self._mode(workload.identity)
         if agent.applied is not None:
             response.entries = agent.applied.entries
-            response.apply_seconds = agent.applied.seconds
+            response.apply_seconds = agent.apply_seconds
         self._add_kernel(response)
         return response
 

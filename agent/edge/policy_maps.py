@@ -5,9 +5,9 @@ Each of the seven policy maps is an array of two inner maps; bit 0 of `control.g
 slot in force. A program reads the generation once a run, so a new policy may be installed in the
 other slot as soon as nobody can still be reading what is there: the runs that began before the last
 switch. One RCU grace period after the last switch makes sure of that; an update of any outer map
-waits for one, so an unchanged inner map of the slot in force is put once more, while the new maps
-are being built. Each install waits for a grace period too, so the seven go in parallel (ctypes
-gives up the interpreter's lock).
+waits for one, so right after a switch, beside everything else, an unchanged inner map of the slot
+in force is put once more. Each install waits for a grace period too, so the seven go in parallel
+(ctypes gives up the interpreter's lock).
 
 A failure at any step leaves the generation, and with it the whole old policy, as it was.
 """
@@ -74,7 +74,10 @@ class PolicyMaps:
                 for name in POLICY_MAPS
             }
             self._secrets = opened.enter_context(BpfMap.open_pinned(folder / "receive_secrets"))
+            self._settler = ThreadPoolExecutor(1)
+            opened.callback(self._settler.shutdown)
             self._opened = opened.pop_all()
+        self._settled = self._settler.submit(self._wait_for_readers, control.generation)
 
     def apply(
         self,
@@ -88,11 +91,10 @@ class PolicyMaps:
         generation = next_generation(now, flags)
         slot = generation & GenerationFlag.SLOT
         with ExitStack() as inner, ThreadPoolExecutor(len(POLICY_MAPS)) as threads:
-            grace = threads.submit(self._wait_for_readers, now)
             fresh = {
                 name: inner.enter_context(self._build(name, maps[name])) for name in POLICY_MAPS
             }
-            grace.result()
+            self._make_settled(now)
             secret_plan = self._plan_secrets(secrets)
             self._put_secrets(secret_plan.puts)
             self._write_settings(settings)
@@ -101,6 +103,7 @@ class PolicyMaps:
             ]
             _finish(installs)
             self._control.write("generation", generation)
+        self._settled = self._settler.submit(self._wait_for_readers, generation)
         self._put_secrets(dict.fromkeys(secret_plan.deletes, _EMPTY_SECRET))
         return Applied(generation, sum(len(maps[name]) for name in POLICY_MAPS))
 
@@ -122,6 +125,11 @@ class PolicyMaps:
             built.close()
             raise
         return built
+
+    def _make_settled(self, now: int) -> None:
+        """Wait for the wait that began with the last switch; if it failed, begin anew."""
+        if self._settled.exception() is not None:
+            self._wait_for_readers(now)
 
     def _wait_for_readers(self, now: int) -> None:
         """Until no program runs that began before the last switch."""

@@ -8,6 +8,8 @@ without the boot, and the state says `expired`.
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -21,21 +23,23 @@ Signature = tuple[int, int, int]
 
 
 class SnapshotSource:
-    """Reads and checks; changes nothing."""
+    """Reads and checks; changes nothing. `changed` is the loop's, `read` may run in a thread."""
 
     def __init__(self, file: Path, cache: Path, key: Ed25519PublicKey, host_name: str) -> None:
         self._paths = {Source.FILE: file, Source.CACHE: cache}
+        self._file = str(file)  # asked ten times a second: a Path would cost the most of it
         self._key = key
         self._host_name = host_name
-        self._seen: Signature | None = None
+        self._seen = self._signature()
 
     def changed(self) -> bool:
-        """Whether the file is another one than when it was last read."""
-        return self._signature() != self._seen
+        """Whether the file is another one than when this was last asked."""
+        before, self._seen = self._seen, self._signature()
+        return self._seen != before
 
     def _signature(self) -> Signature | None:
         try:
-            found = self._paths[Source.FILE].stat()
+            found = os.stat(self._file)
         except OSError:
             return None
         return found.st_mtime_ns, found.st_size, found.st_ino
@@ -43,8 +47,7 @@ class SnapshotSource:
     def read(self, source: Source, held: Held | None) -> Event:
         """What became of it, as an event."""
         path = self._paths[source]
-        if source is Source.FILE:
-            self._seen = self._signature()  # before reading: a write meanwhile is seen again
+        started = time.monotonic()
         try:
             loaded = snapshot_file.load(path, self._key)
         except snapshot_file.SnapshotNotFound:
@@ -62,4 +65,5 @@ class SnapshotSource:
         )
         if reason is not None:
             return SnapshotRefused(source, f"snapshot {path} is refused: {reason}")
-        return SnapshotRead(source, loaded.snapshot, loaded.content, loaded.digest)
+        seconds = time.monotonic() - started
+        return SnapshotRead(source, loaded.snapshot, loaded.content, loaded.digest, seconds)

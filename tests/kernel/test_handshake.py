@@ -112,7 +112,7 @@ def test_lost_final_ack_does_not_lose_the_identity(world: World) -> None:
 def test_no_room_for_the_tag_is_counted_and_judged_as_unproven(world: World) -> None:
     """MD5 signatures take 20 bytes of options beside the usual ones."""
     key = b"secret"
-    listener = world.listen(world.b.v4, PORT + 9, options=[md5_option(world.a.v4, key)])
+    world.listen(world.b.v4, PORT + 9, options=[md5_option(world.a.v4, key)])
     refused = world.refused_at_server("no_rule")
     absent = world.cordon["a"].outcomes().get("tag_no_room", 0)
     client = world.web.connect(

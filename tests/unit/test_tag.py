@@ -72,7 +72,8 @@ def found(options: bytes) -> str:
 def host_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("tag") / "tag_host"
     source = Path(__file__).with_name("tag_host.c")
-    argv = ["gcc", "-O1", "-Wall", "-Werror", "-I", ROOT / "bpf", "-o", program, source]
+    include = str(ROOT / "bpf")
+    argv = ["gcc", "-O1", "-Wall", "-Werror", "-I", include, "-o", str(program), str(source)]
     subprocess.run(argv, check=True)
     return program
 
