@@ -185,7 +185,6 @@ def _pieces(protocol: int, own: Segments, wide: Function, resolve: Resolve) -> I
             yield Piece(first, min(after, end) - 1, resolve(ground, under), below)
             first = after
             index += 1
-        index -= 1
 
 
 def _touched(own: Segments) -> int:

@@ -8,9 +8,7 @@ for a moment both run, which their idempotent writes allow.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -170,6 +168,14 @@ class Attachment:
     tracepoint: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One link that was made or changed: how to take it back, and what to let go when all stand."""
+
+    back: Callable[[], None]
+    done: Callable[[], None]
+
+
 class LinkSet:
     """The pinned links of one instance, below one folder, to one cgroup."""
 
@@ -181,25 +187,27 @@ class LinkSet:
         """Make every link that is wanted, or swap its program, as one.
 
         After an error (BpfError, naming the link) what was attached before is attached again, with
-        the programs of before.
+        the programs of before. No descriptor stays open: a link must not outlive its pin.
         """
-        undo: list[Callable[[], None]] = []
+        steps: list[_Step] = []
         try:
             for attachment in wanted:
-                undo.append(self._attach_one(attachment))
+                steps.append(self._attach_one(attachment))
         except BpfError as error:
-            for step in reversed(undo):
-                step()
-            raise BpfError(
-                error.errno or 0, f"attaching {wanted[len(undo)].name}", f"{error}; undone"
-            ) from error
+            for step in reversed(steps):
+                step.back()
+            name = wanted[len(steps)].name
+            raise BpfError(error.errno or 0, f"attaching {name}", f"{error}; undone") from error
+        finally:
+            for step in steps:
+                step.done()
 
     def detach(self, names: Sequence[str]) -> None:
         """Remove pins, and with them the links. Missing ones are no error."""
         for name in names:
             (self._folder / name).unlink(missing_ok=True)
 
-    def _attach_one(self, wanted: Attachment) -> Callable[[], None]:
+    def _attach_one(self, wanted: Attachment) -> _Step:
         path = self._folder / wanted.name
         if wanted.attach_type is None:
             return self._attach_tracepoint(wanted, path)
@@ -208,48 +216,52 @@ class LinkSet:
         fd = link_create_cgroup(wanted.program_fd, self._cgroup_fd, wanted.attach_type)
         return _keep_new(fd, path)
 
-    def _attach_tracepoint(self, wanted: Attachment, path: Path) -> Callable[[], None]:
+    def _attach_tracepoint(self, wanted: Attachment, path: Path) -> _Step:
         fd = raw_tracepoint_open(wanted.program_fd, wanted.tracepoint)
         if not path.exists():
             return _keep_new(fd, path)
         old = obj_get(path)
         fresh = path.with_name(path.name + "_new")
         fresh.unlink(missing_ok=True)
-        obj_pin(fd, fresh)
-        os.close(fd)
+        try:
+            obj_pin(fd, fresh)
+        except BpfError:
+            os.close(old)
+            raise
+        finally:
+            os.close(fd)
         fresh.rename(path)
 
         def back() -> None:
             path.unlink()
             obj_pin(old, path)
 
-        return back
+        return _Step(back, lambda: os.close(old))
 
 
-def _keep_new(fd: int, path: Path) -> Callable[[], None]:
+def _keep_new(fd: int, path: Path) -> _Step:
     try:
         obj_pin(fd, path)
     finally:
         os.close(fd)
-    return lambda: path.unlink(missing_ok=True)
+    return _Step(lambda: path.unlink(missing_ok=True), lambda: None)
 
 
-def _swap(path: Path, program_fd: int) -> Callable[[], None]:
+def _swap(path: Path, program_fd: int) -> _Step:
     link = obj_get(path)
     try:
         before = prog_fd_by_id(link_program_id(link))
-        link_update(link, program_fd)
     except BpfError:
         os.close(link)
         raise
 
-    def back() -> None:
-        with contextlib.suppress(BpfError):
-            link_update(link, before)
+    def done() -> None:
+        os.close(link)
+        os.close(before)
 
-    return back
-
-
-def is_missing(error: BpfError) -> bool:
-    """Whether the pin simply is not there."""
-    return error.errno == errno.ENOENT
+    try:
+        link_update(link, program_fd)
+    except BpfError:
+        done()
+        raise
+    return _Step(lambda: link_update(link, before), done)

@@ -27,7 +27,7 @@ def become(order: dict[str, Any]) -> None:
         os.setgid(order["gid"])
         os.setuid(order["uid"])
     os.chdir(order["cwd"])
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)  # Python ignores some, and exec would keep that
     os.execvpe(order["argv"][0], order["argv"], order["env"])
 

@@ -20,7 +20,6 @@ from agent.core.model import (
     IPAddress,
     Mode,
     Network,
-    PortRange,
     Protocol,
     Reason,
     Rule,
@@ -210,26 +209,43 @@ def test_the_kernel_agrees_on_what_connect_may_assume(data: st.DataObject) -> No
         assert kernel.provisional(*asked) == policy.provisional(policy_, *asked), asked
 
 
-@given(st.lists(st.tuples(snapshots.port_ranges(), st.sampled_from(Action)), max_size=8))
-@settings(max_examples=100, deadline=None)
-def test_the_kernel_agrees_at_every_edge_of_every_range(
-    drawn: list[tuple[PortRange, Action]],
-) -> None:
+def edges(rules: list[Rule]) -> set[tuple[Protocol, int]]:
+    """Each port where some rule begins or ends, and its neighbours."""
+    return {
+        (ports.protocol, port)
+        for rule_ in rules
+        for ports in rule_.ports
+        for port in (ports.first - 1, ports.first, ports.last, ports.last + 1)
+        if 0 <= port <= 65535
+    }
+
+
+@st.composite
+def crowded(draw: st.DrawFn) -> Snapshot:
+    """Egress rules of one workload that meet at few peers: one, all that could answer, any."""
+    everybody = set(policy.answerers(snapshot()))
     rules = [
         rule(
             number,
-            Action.DENY if action is Action.DENY else Action.ALLOW,
-            peers={FAR} if action is Action.LIFELINE else None,
-            ports=(ports,),
+            draw(st.sampled_from([Action.ALLOW, Action.DENY])),
+            locals_={WEB},
+            peers=draw(st.sampled_from([None, {FAR}, {FAR, API}, everybody, everybody - {FAR}])),
+            ports=tuple(draw(st.lists(snapshots.port_ranges(), max_size=3))),
         )
-        for number, (ports, action) in enumerate(drawn, 1)
+        for number in range(1, draw(st.integers(2, 7)))
     ]
-    policy_ = snapshot(*rules)
+    return snapshot(*rules)
+
+
+@given(crowded())
+@settings(max_examples=400, deadline=None)
+def test_the_kernel_agrees_at_every_edge_of_every_range(policy_: Snapshot) -> None:
     kernel = Kernel(compile_policy(policy_))
-    for ports, _ in drawn:
-        for port in {ports.first - 1, ports.first, ports.last, ports.last + 1} & set(range(65536)):
-            query = Query(OUT, ports.protocol, WEB, FAR, port)
-            assert kernel.decide(query) == policy.verdict(policy_, query), query
+    for protocol, port in edges(list(policy_.rules)):
+        query = Query(OUT, protocol, WEB, FAR, port)
+        assert kernel.decide(query) == policy.verdict(policy_, query), query
+        found = kernel.provisional(WEB, protocol, port)
+        assert found == policy.provisional(policy_, WEB, protocol, port), query
 
 
 def test_nothing_is_allowed_that_no_rule_names() -> None:
@@ -284,6 +300,17 @@ def test_a_whole_protocol_minus_a_port_is_two_entries_and_no_range() -> None:
     assert ask(kernel, 21, direction=IN) == allowed(1)
     assert len(kernel.policy.rules) == 2
     assert not kernel.policy.ranges
+
+
+def test_two_ranges_of_one_rule_do_not_close_the_gap_between_them() -> None:
+    kernel = compiled(rule(1, peers={FAR}, ports=(tcp(80, 90), tcp(100, 110))))
+    assert ask(kernel, 95) == NO_RULE
+
+
+def test_neighbouring_single_ports_stay_out_of_the_trie() -> None:
+    listed = (tcp(80), tcp(81), tcp(8000, 8007))
+    kernel = compiled(rule(1, direction=IN, locals_={WEB}, peers={FAR}, ports=listed))
+    assert (len(kernel.policy.rules), len(kernel.policy.ranges)) == (2, 1)
 
 
 def test_all_but_the_first_ports_is_a_whole_entry_with_a_masked_prefix() -> None:
@@ -408,6 +435,14 @@ def test_a_narrow_network_stands_before_the_wide_one_around_it() -> None:
     kernel = compiled()
     assert kernel.classify(ipaddress.ip_address("198.51.100.7")).identity == NARROW
     assert kernel.classify(ipaddress.ip_address("198.51.100.8")).identity == WIDE
+
+
+def test_networks_that_begin_alike_keep_their_identities() -> None:
+    wide = Network(0x800010, ipaddress.ip_network("10.0.0.0/8"))
+    narrow = Network(0x800011, ipaddress.ip_network("10.0.0.0/24"))
+    kernel = Kernel(compile_policy(snapshot(networks=(wide, narrow))))
+    assert kernel.classify(ipaddress.ip_address("10.0.0.9")).identity == 0x800011
+    assert kernel.classify(ipaddress.ip_address("10.0.1.9")).identity == 0x800010
 
 
 def test_an_ipv6_prefix_does_not_answer_for_ipv4() -> None:

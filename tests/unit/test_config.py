@@ -55,7 +55,7 @@ def test_wrong_value_is_refused_with_file_key_and_what_was_expected(
 
 
 def test_unknown_key_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="unknown key 'snapshots', expected one of .*snapshot"):
+    with pytest.raises(ConfigError, match=r"unknown key 'snapshots', expected one of .*snapshot"):
         parse_config({**GOOD, "snapshots": "/x"}, "agent.toml")
 
 
