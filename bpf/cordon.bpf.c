@@ -8,8 +8,9 @@
 //   sockops.h   sock_ops                            the tag into SYN and SYN-ACK
 //   ingress.h, egress.h                             cgroup_skb: tags verified, packets judged
 //
-// The compiler takes longest for ingress.h, so the loader compiles this file twice at the same time,
-// with CORDON_PART 1 for about half of the work and 2 for the rest; without it, all is in one.
+// The compiler takes longest for ingress.h, so the loader compiles this file twice at the same
+// time, with CORDON_PART 1 for about half of the work and 2 for the rest; without it, all is in
+// one.
 
 #define INLINE static __always_inline
 
