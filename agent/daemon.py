@@ -32,6 +32,7 @@ from agent.core.flows import describe
 from agent.edge import cache_file, cgroups, clock, loader_child, local_server, logs, sd_notify
 from agent.edge.file_watch import FileWatch
 from agent.edge.flow_log import FlowLog
+from agent.edge.hasher import Hasher
 from agent.edge.kernel import Kernel, Place
 from agent.edge.libbpf import BpfError
 from agent.edge.local_view import LocalView
@@ -59,6 +60,7 @@ class Daemon:
         self._place = place
         self._agent = Agent()
         self._reader = ProcessReader(place.root, place.mount)
+        self._hasher = Hasher(self._reader.hashes, self._tell)
         self._source = SnapshotSource(config.snapshot, config.cache, key, config.host_name)
         self._flows = FlowLog(config.flow_history, self._observers_changed)
         self._view = LocalView(config.instance, config.host_name, self._agent, self._reader)
@@ -86,7 +88,7 @@ class Daemon:
         server = await local_server.serve(self._config.socket, service)
         tasks = [
             asyncio.create_task(self._guard(part), name=part.__name__)
-            for part in (self._work_on, self._watch, self._tick)
+            for part in (self._work_on, self._watch, self._tick, self._hasher.work)
         ]
         try:
             self._tell(events.Started(clock.unix_seconds()))
@@ -187,6 +189,8 @@ class Daemon:
                 self._told.extend(self._tagger.read_facts(command))
             case commands.TagProcess():
                 self._told.extend(self._tagger.tag(command))
+            case commands.HashExecutable():
+                self._told.extend(self._tagger.hash(command))
             case commands.TagUnreadable():
                 self._tagger.tag_unreadable(command)
             case commands.ForgetProcess():
@@ -195,7 +199,7 @@ class Daemon:
                 self._kernel.processes.remember_executable(command.key, command.identity)
             case commands.ForgetExecutables():
                 self._kernel.processes.forget_executables()
-                self._reader.forget_names()
+                self._reader.forget()
             case commands.Log():
                 logs.write(command.level.value, command.message, command.fields)
             case _:
@@ -241,7 +245,7 @@ class Daemon:
         self._kernel = self._opened.enter_context(contextlib.closing(Kernel(self._place)))
         self._kernel.prepare()
         self._kernel.set_observe(on=self._observe)
-        self._tagger = Tagger(self._reader, self._kernel.processes)
+        self._tagger = Tagger(self._reader, self._kernel.processes, self._hasher)
         self._view.open(self._kernel, self._place.pins)
         self._listen(self._kernel.process_reports(self._process_reported))
         self._listen(self._kernel.flow_events(self._flow_seen))

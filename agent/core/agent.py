@@ -9,7 +9,7 @@ place: nothing is ever cleared, the old policy judges until the new one has been
 
 from __future__ import annotations
 
-from agent.core import attest, events, tagging
+from agent.core import attest, events
 from agent.core.commands import (
     ApplyPolicy,
     Attach,
@@ -20,23 +20,16 @@ from agent.core.commands import (
     Log,
     NotifyReady,
     NotifyStatus,
-    ReadFacts,
     ReadSnapshot,
     SetObserve,
     Stop,
-    TagUnreadable,
-    WalkProcesses,
     WriteCache,
 )
 from agent.core.events import Event, Source
 from agent.core.intake import Candidate, Intake
 from agent.core.model import Action, Snapshot
+from agent.core.roster import Roster
 from agent.core.standing import Stage, Standing, State
-
-MAX_WALKS = 5
-"""A walk that changed something is followed by another, for a child may have copied an old tag
-meanwhile. Under endless churn this is the end of it; the next exec or policy does the rest."""
-MAX_CONFLICTS_TOLD = 100
 
 
 def _log(level: Level, message: str, **fields: str | int | float) -> Log:
@@ -59,10 +52,7 @@ class Agent:
         self._loaded = False
         self._attach_pending = False
         self._ready = False
-        self._walks = 0
-        self._exe_paths: frozenset[str] = frozenset()
-        self._cacheable = False
-        self._conflicts: set[str] = set()
+        self._roster = Roster()
 
     @property
     def state(self) -> State:
@@ -74,13 +64,13 @@ class Agent:
         return tuple(sorted({r.name for r in rules if r.action is Action.LIFELINE}))
 
     @property
-    def exe_paths(self) -> frozenset[str]:
-        """Paths of executables that the policy in force names."""
-        return self._exe_paths
+    def interest(self) -> attest.Interest:
+        """The facts that the policy in force asks for."""
+        return self._roster.interest
 
     def judge(self, facts: attest.Facts) -> attest.Attestation:
         """Who a process is under the policy in force."""
-        return attest.attest(facts, self.snapshot.workloads if self.snapshot is not None else ())
+        return self._roster.judge(facts)
 
     def handle(self, event: Event) -> list[Command]:
         """What to do now that `event` has happened."""
@@ -96,11 +86,13 @@ class Agent:
     def _dispatch(self, event: Event) -> list[Command]:
         match event:
             case events.FactsRead():
-                return self._on_facts(event)
+                return self._roster.on_facts(event)
             case events.ProcessReported():
-                return [ReadFacts(event.report, self._exe_paths)]
+                return self._roster.on_reported(event.report)
             case events.FactsNotRead():
-                return _on_facts_not_read(event)
+                return self._roster.on_facts_not_read(event)
+            case events.ExecutableHashed():
+                return self._roster.on_hashed(event)
             case events.ProcessesWalked():
                 return self._on_walked(event)
             case events.ObserversChanged():
@@ -141,8 +133,8 @@ class Agent:
             case events.LoadFailed():
                 return _give_up("cannot load the datapath", event.reason)
             case events.Attached():
-                self._attach_pending, self._walks = False, 0
-                return [_log(Level.INFO, "attached"), WalkProcesses(self._exe_paths)]
+                self._attach_pending = False
+                return [_log(Level.INFO, "attached"), self._roster.walk_anew()]
             case events.AttachFailed():
                 return _give_up("cannot attach the datapath", event.reason)
             case _:
@@ -212,7 +204,7 @@ class Agent:
             serial=event.generation >> 16,
             seconds=round(self.apply_seconds, 4),
         )
-        commands: list[Command] = [said, *self._warn_unsupported(done.snapshot)]
+        commands: list[Command] = [said]
         if done.source is Source.FILE:
             commands.append(WriteCache(done.content))
         commands += [ForgetExecutables(), *self._apply_next(), *self._go_on()]
@@ -222,17 +214,7 @@ class Agent:
         self.snapshot, self.applied = done.snapshot, event
         self.apply_seconds = done.seconds + event.seconds
         self.standing.in_force(done.snapshot.version, done.snapshot.expires)
-        self._exe_paths = attest.exe_paths(done.snapshot.workloads)
-        self._cacheable = attest.follows_from_executable_key(done.snapshot.workloads)
-        self._conflicts.clear()
-        self._walks = 0
-
-    def _warn_unsupported(self, snapshot: Snapshot) -> list[Command]:
-        names = attest.unsupported(snapshot.workloads)
-        if not names:
-            return []
-        message = "selectors sha256 and container are not read by this agent and match nothing"
-        return [_log(Level.WARNING, message, workloads=",".join(names))]
+        self._roster.put_in_force(done.snapshot)
 
     def _on_not_applied(self, event: events.PolicyNotApplied) -> list[Command]:
         if self._intake.fail().source is Source.FILE:
@@ -248,38 +230,14 @@ class Agent:
     def _go_on(self) -> list[Command]:
         """After loading and after each policy: adopt processes, and attach if that is still due."""
         self.standing.stage = Stage.RUNNING
-        walk = WalkProcesses(self._exe_paths)
+        walk = self._roster.walk()
         return [walk, Attach()] if self._attach_pending else [walk]
 
     # Processes.
 
-    def _on_facts(self, event: events.FactsRead) -> list[Command]:
-        verdict = self.judge(event.facts)
-        cacheable = self._cacheable and not verdict.conflict
-        return [
-            *self._warn_conflict(event.facts, verdict),
-            *tagging.tag_reported(event, verdict.identity, cacheable),
-        ]
-
-    def _warn_conflict(self, facts: attest.Facts, verdict: attest.Attestation) -> list[Command]:
-        """Once for each command and policy, so that churn does not fill the log."""
-        if not verdict.conflict or facts.command in self._conflicts:
-            return []
-        if len(self._conflicts) >= MAX_CONFLICTS_TOLD:
-            return []
-        self._conflicts.add(facts.command)
-        return [_log(Level.WARNING, "identity conflict", reason=verdict.conflict)]
-
     def _on_walked(self, event: events.ProcessesWalked) -> list[Command]:
-        verdicts = {pid: self.judge(facts) for pid, facts in event.seen.items()}
-        commands = tagging.reconcile(event, {p: v.identity for p, v in verdicts.items()})
-        again = bool(commands) and self._walks < MAX_WALKS
-        for pid, verdict in verdicts.items():
-            commands += self._warn_conflict(event.seen[pid], verdict)
-        if again:
-            self._walks += 1
-            commands.append(WalkProcesses(self._exe_paths))
-        elif not self._ready and not self._attach_pending:
+        commands, last = self._roster.on_walked(event)
+        if last and not self._ready and not self._attach_pending:
             self._ready = True
             commands.append(NotifyReady())
         return commands
@@ -288,16 +246,3 @@ class Agent:
 def _give_up(message: str, reason: str) -> list[Command]:
     """The service manager starts us again; what the kernel enforced, it goes on enforcing."""
     return [_log(Level.ERROR, message, reason=reason), Stop(1)]
-
-
-def _on_facts_not_read(event: events.FactsNotRead) -> list[Command]:
-    after = tagging.host_entry(event)
-    if after is None or event.before is None:
-        return []
-    said = _log(
-        Level.WARNING,
-        "cannot attest a process, it counts as host",
-        pid=event.report.pid,
-        reason=event.reason,
-    )
-    return [said, TagUnreadable(event.report.pid, event.before, after)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from agent.core.abi import Process
-from agent.core.attest import Facts
+from agent.core.attest import Facts, Interest
 from agent.core.events import ProcessReport, Source
 from agent.core.intake import Held
 from agent.core.model import Snapshot
@@ -58,17 +58,27 @@ class WriteCache(Command):
 
 @dataclass(frozen=True, slots=True)
 class ReadFacts(Command):
-    """exe_paths: the paths that policy names; no other file on the host is looked at."""
+    """interest: what the policy in force asks for; nothing else is looked at."""
 
     report: ProcessReport
-    exe_paths: frozenset[str]
+    interest: Interest
 
 
 @dataclass(frozen=True, slots=True)
 class WalkProcesses(Command):
     """Read the facts of every process of the instance."""
 
-    exe_paths: frozenset[str]
+    interest: Interest
+
+
+@dataclass(frozen=True, slots=True)
+class HashExecutable(Command):
+    """Hash the process's executable beside everything else, if it is still the one of `facts`; what
+    came of it is told in any case."""
+
+    report: ProcessReport
+    facts: Facts
+    limit_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

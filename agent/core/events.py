@@ -149,6 +149,19 @@ class FactsNotRead(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ExecutableHashed(Event):
+    """A file was hashed for the processes that asked. sha256: empty if it has none, for `reason`.
+
+    path: as the first of them knew it, for people.
+    """
+
+    reports: tuple[ProcessReport, ...]
+    path: str
+    sha256: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessesWalked(Event):
     """All processes of the instance, and the kernel's entries as they were before the walk.
 

@@ -112,7 +112,7 @@ class LocalView:
     def _process(self, pid: int, entry: Process) -> pb.Process | None:
         """Evidence is found by attesting again: nothing is kept for each process."""
         try:
-            facts = self._reader.read(pid, self._agent.exe_paths)
+            facts = self._reader.read(pid, self._agent.interest)
         except (ProcessGone, FactsUnreadable):
             return None
         verdict = self._agent.judge(facts)

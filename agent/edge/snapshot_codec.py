@@ -286,6 +286,8 @@ def _encode_settings(settings: Settings) -> pb.Settings:
         epoch_seconds=settings.epoch_seconds,
         hold_limit_ms=settings.hold_limit_ms,
         refusal_events_per_second=settings.refusal_events_per_second,
+        hash_limit_mib=settings.hash_limit_mib,
+        adoption_grace_seconds=settings.adoption_grace_seconds,
     )
 
 
@@ -296,4 +298,6 @@ def _decode_settings(message: pb.Snapshot) -> Settings:
         epoch_seconds=message.settings.epoch_seconds,
         hold_limit_ms=message.settings.hold_limit_ms,
         refusal_events_per_second=message.settings.refusal_events_per_second,
+        hash_limit_mib=message.settings.hash_limit_mib,
+        adoption_grace_seconds=message.settings.adoption_grace_seconds,
     )

@@ -8,9 +8,10 @@ user or cgroup, an exit or a reuse of the number that slips between is seen at o
 
 from __future__ import annotations
 
-from agent.core.commands import ReadFacts, TagProcess, TagUnreadable, WalkProcesses
+from agent.core.commands import HashExecutable, ReadFacts, TagProcess, TagUnreadable, WalkProcesses
 from agent.core.events import (
     Event,
+    ExecutableHashed,
     FactsNotRead,
     FactsRead,
     ProcessesWalked,
@@ -18,6 +19,7 @@ from agent.core.events import (
     ProcessReported,
 )
 from agent.edge import clock
+from agent.edge.hasher import Hasher, TooMany
 from agent.edge.maps import MapFull
 from agent.edge.process_maps import ProcessMaps
 from agent.edge.procfs import FactsUnreadable, ProcessGone, ProcessReader
@@ -26,16 +28,17 @@ from agent.edge.procfs import FactsUnreadable, ProcessGone, ProcessReader
 class Tagger:
     """What a method returns is what happened."""
 
-    def __init__(self, reader: ProcessReader, maps: ProcessMaps) -> None:
+    def __init__(self, reader: ProcessReader, maps: ProcessMaps, hasher: Hasher) -> None:
         self._reader = reader
         self._maps = maps
+        self._hasher = hasher
 
     def read_facts(self, command: ReadFacts) -> list[Event]:
         """Nothing, if the process has ended."""
         report = command.report
         before = self._maps.get(report.pid)
         try:
-            facts = self._reader.read(report.pid, command.exe_paths)
+            facts = self._reader.read(report.pid, command.interest)
         except ProcessGone:
             return []
         except FactsUnreadable as error:
@@ -64,8 +67,22 @@ class Tagger:
     def tag_unreadable(self, command: TagUnreadable) -> None:
         self._maps.replace(command.pid, command.before, command.after)
 
+    def hash(self, command: HashExecutable) -> list[Event]:
+        """Nothing, where the hasher will tell or the process has ended."""
+        facts, report = command.facts, command.report
+        try:
+            fd = self._reader.open_executable(facts)
+            if fd is None:
+                return [ProcessReported(report)]  # it has become another program
+            self._hasher.ask(report, fd, facts.exe, command.limit_bytes)
+        except ProcessGone:
+            return []
+        except (FactsUnreadable, OSError, TooMany) as error:
+            return [ExecutableHashed((report,), facts.exe, "", str(error))]
+        return []
+
     def walk(self, command: WalkProcesses) -> Event:
         """The entries first: what is in them and not seen alive after has ended."""
         actual = self._maps.all()
-        seen, living = self._reader.walk(command.exe_paths)
+        seen, living = self._reader.walk(command.interest)
         return ProcessesWalked(seen, living, actual, clock.monotonic_ns())
