@@ -130,14 +130,11 @@ INLINE void delete_handshake(struct tuple *key)
 	handshakes.delete(key);
 }
 
-INLINE struct seen_tag *get_seen_tag(u64 mac)
+INLINE struct seen_bucket *get_seen_bucket(u64 mac)
 {
-	return seen_tags.lookup(&mac);
-}
+	int index = mac & (SEEN_BUCKETS - 1);
 
-INLINE void put_seen_tag(u64 mac, struct seen_tag *value)
-{
-	seen_tags.update(&mac, value);
+	return seen_tags.lookup(&index);
 }
 
 INLINE struct datagram *get_datagram(struct datagram_key *key)

@@ -51,9 +51,13 @@ BPF_F_TABLE("array", int, struct epoch_key, receive_secrets, EPOCH_SLOTS, 0);
 // socket is judged by its address, which is never more than `unproven` for a managed host.
 BPF_F_TABLE("lru_hash", struct tuple, struct handshake, handshakes, HANDSHAKES_MAX, 0);
 
-// MAC -> connection. LRU: an evicted tag could be used again only for its own four-tuple and
-// sequence number, which the MAC binds.
-BPF_F_TABLE("lru_hash", u64, struct seen_tag, seen_tags, SEEN_TAGS_MAX, 0);
+// Bucket of a MAC -> the MACs last let in there. Writer: ingress. 458,752 tags are remembered, at
+// 254 connections a second those of three epochs of 10 minutes. Full: the oldest of the bucket
+// goes, and if its epoch was live that is counted (OUTCOME_TAG_FORGOTTEN); it could be used again
+// only for its own four-tuple and sequence number, which the MAC binds. Two CPUs that write one
+// bucket in the same moment may lose one of the two. An array, because an LRU hash costs ten times
+// as much, and cannot count what it forgets.
+BPF_F_TABLE("array", int, struct seen_bucket, seen_tags, SEEN_BUCKETS, 0);
 
 // Writers: egress and ingress. LRU: the next packet is judged anew; an answer to an evicted
 // exchange is judged as if it opened one.
