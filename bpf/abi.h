@@ -351,7 +351,7 @@ struct flow_event {
 #define PROCESSES_MAX 65536
 #define EXECUTABLES_MAX 16384
 #define HANDSHAKES_MAX 32768
-#define SEEN_BUCKETS 65536 // a power of two
+#define SEEN_BUCKETS 16384 // a power of two
 #define DATAGRAMS_MAX 32768
 #define RULE_HITS_MAX 16384
 #define FLOW_EVENTS_BYTES (1 << 20)

@@ -130,6 +130,13 @@ INLINE void delete_handshake(struct tuple *key)
 	handshakes.delete(key);
 }
 
+INLINE struct pair_key *get_pair_key(u32 host)
+{
+	int index = host & (PAIR_KEYS - 1);
+
+	return pair_keys.lookup(&index);
+}
+
 INLINE struct seen_bucket *get_seen_bucket(u64 mac)
 {
 	int index = mac & (SEEN_BUCKETS - 1);

@@ -84,10 +84,28 @@ INLINE void remember_tag(struct control *c, u64 mac)
 	bucket->next = place + 1 < SEEN_WAYS ? place + 1 : 0;
 }
 
+INLINE void find_pair_key(struct epoch_key *secret, u32 sender, struct cordon_key *out)
+{
+	struct cordon_key receive = {.k = {secret->key[0], secret->key[1]}};
+	struct pair_key *kept = get_pair_key(sender);
+
+	if (kept && kept->host == sender && kept->secret == receive.k[0]) {
+		out->k[0] = kept->key[0];
+		out->k[1] = kept->key[1];
+		return;
+	}
+	derive_pair_key(&receive, sender, out);
+	if (!kept)
+		return;
+	kept->host = sender;
+	kept->secret = receive.k[0];
+	kept->key[0] = out->k[0];
+	kept->key[1] = out->k[1];
+}
+
 INLINE u64 expected_mac(struct epoch_key *secret, struct tag_view *tag, struct packet *p,
 			u8 direction)
 {
-	struct cordon_key receive = {.k = {secret->key[0], secret->key[1]}};
 	struct tag_segment segment = {
 		.source = p->source.address,
 		.destination = p->destination.address,
@@ -100,7 +118,7 @@ INLINE u64 expected_mac(struct epoch_key *secret, struct tag_view *tag, struct p
 	struct cordon_key pair;
 	struct mac_input input;
 
-	derive_pair_key(&receive, tag->host, &pair);
+	find_pair_key(secret, tag->host, &pair);
 	mac_input_fill(&input, &segment, tag->version, tag->identity, tag->host);
 	return tag_mac(&pair, &input);
 }
