@@ -179,7 +179,8 @@ class Daemon:
         self._tell(events.ProcessReported(report))
 
     def _flow_seen(self, event: FlowEvent) -> None:
-        self._flows.add(describe(event, self._view.names, self._wall_offset_ns))
+        names = self._view.names_under(event.generation)
+        self._flows.add(describe(event, names, self._wall_offset_ns))
 
     # Commands out: short ones at once, long ones by the worker.
 

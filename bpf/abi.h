@@ -81,6 +81,7 @@
 #define OUTCOME_SYNACK_TAG_MISSED 15
 #define OUTCOME_STAGED_ALLOW 16
 #define OUTCOME_STAGED_DENY 17
+#define OUTCOME_TAG_FORGOTTEN 18
 #define OUTCOME_MAX 32
 
 // Low 16 bits of a generation say what is in it, so that one store switches policy and flags
@@ -267,14 +268,13 @@ struct handshake {
 	__u32 pad2;
 };
 
-// seen_tags: MAC -> the connection it was accepted for.
-#define SEEN_USED 0x1 // the connection was established: a second SYN is a replay
-struct seen_tag {
-	__u8 source[16];
-	__u8 destination[16];
-	__u16 source_port;
-	__u16 destination_port;
-	__u32 flags;
+// seen_tags: the replay cache. MACs of SYN tags that were let in; the low bits of a MAC choose its
+// bucket, which is one cache line, and in it the newest takes the place of the oldest.
+#define SEEN_WAYS 7
+struct seen_bucket {
+	__u64 macs[SEEN_WAYS];
+	__u8 next;		// the place that the next one takes
+	__u8 epochs[SEEN_WAYS]; // low 8 bits of the epoch in which each came
 };
 
 // datagrams: LRU, exchanges of UDP, ICMP and raw IP, so that answers pass.
@@ -351,7 +351,7 @@ struct flow_event {
 #define PROCESSES_MAX 65536
 #define EXECUTABLES_MAX 16384
 #define HANDSHAKES_MAX 32768
-#define SEEN_TAGS_MAX 65536
+#define SEEN_BUCKETS 16384 // a power of two
 #define DATAGRAMS_MAX 32768
 #define RULE_HITS_MAX 16384
 #define FLOW_EVENTS_BYTES (1 << 20)

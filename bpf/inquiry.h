@@ -16,9 +16,20 @@ struct inquiry {
 	struct question q;
 	struct decision d;
 	struct flow f;
-	u64 mac; // of a verified tag
+	u64 netns; // of the listener that a handshake is with
+	u64 mac;   // of a SYN's verified tag
 	u8 kind;
 };
+
+INLINE void handshake_key(struct inquiry *i, struct tuple *key)
+{
+	key->netns = i->netns;
+	__builtin_memcpy(key->source, &i->f.remote, 16);
+	__builtin_memcpy(key->destination, &i->f.local, 16);
+	key->source_port = i->f.remote_port;
+	key->destination_port = i->f.local_port;
+	key->pad = 0;
+}
 
 INLINE void cache(struct socket_state *s, u64 generation, struct decision *d)
 {

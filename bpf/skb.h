@@ -2,13 +2,6 @@
 //
 // What the two cgroup_skb hooks share: whose packet is it?
 
-// A raw socket may send anything: only a stream socket's segments are TCP to us, the rest is judged
-// packet by packet.
-INLINE int is_tcp(struct bpf_sock *sk)
-{
-	return sk->protocol == IPPROTO_TCP && sk->type == SOCK_STREAM;
-}
-
 // A listener older than the agent has no state: from its first SYN on it is `host`'s.
 INLINE struct socket_state *adopt_listener(struct bpf_sock *sk)
 {

@@ -33,6 +33,14 @@ COMMANDS: Mapping[str, Command] = {
     "explain": Command(
         "agent.cli.policy", "explain_command", "Say whether a connection would pass, and why."
     ),
+    "observe": Command("agent.cli.local", "observe_command", "Verdicts as they happen."),
+    "ps": Command("agent.cli.local", "ps_command", "Who every process is, and by which evidence."),
+    "sockets": Command(
+        "agent.cli.local", "sockets_command", "Every socket's identities, verdict and rule."
+    ),
+    "status": Command(
+        "agent.cli.local", "status_command", "What is in force, and whether all is well."
+    ),
 }
 
 

@@ -36,7 +36,8 @@ GENERATION_FLAG_BITS = 16
 PROCESSES_MAX = 65536
 EXECUTABLES_MAX = 16384
 HANDSHAKES_MAX = 32768
-SEEN_TAGS_MAX = 65536
+SEEN_BUCKETS = 16384
+SEEN_WAYS = 7
 DATAGRAMS_MAX = 32768
 RULE_HITS_MAX = 16384
 FLOW_EVENTS_BYTES = 1 << 20
@@ -71,6 +72,7 @@ class Outcome(IntEnum):
     SYNACK_TAG_MISSED = 15
     STAGED_ALLOW = 16
     STAGED_DENY = 17
+    TAG_FORGOTTEN = 18
 
 
 class GenerationFlag(IntFlag):
@@ -122,10 +124,6 @@ class PeerFlag(IntFlag):
 
 class ModeFlag(IntFlag):
     RANGES = 0x1
-
-
-class SeenFlag(IntFlag):
-    USED = 0x1
 
 
 class ProcessEventKind(IntEnum):
@@ -415,18 +413,16 @@ HANDSHAKE = Layout(
 )
 
 
-class SeenTag(NamedTuple):
-    source: bytes
-    destination: bytes
-    source_port: int
-    destination_port: int
-    flags: int
+class SeenBucket(NamedTuple):
+    """macs: SEEN_WAYS of 8 bytes; epochs: the low byte of each one's epoch."""
+
+    macs: bytes
+    next: int
+    epochs: bytes
 
 
-SEEN_TAG = Layout(
-    "seen_tag",
-    SeenTag,
-    "source 16s, destination 16s, source_port H, destination_port H, flags I",
+SEEN_BUCKET = Layout(
+    "seen_bucket", SeenBucket, f"macs {8 * SEEN_WAYS}s, next B, epochs {SEEN_WAYS}s"
 )
 
 
@@ -518,7 +514,7 @@ FLOW_EVENT = Layout(
 LAYOUTS = (
     CONTROL, PROCESS, EXECUTABLE_KEY, EXECUTABLE, SOCKET_STATE, RULE_KEY, RANGE_KEY, RULE_ENTRY,
     ADDRESS_KEY, NETWORK_KEY, ADDRESS_ENTRY, EPOCH_KEY, PEER, RESIDENT_KEY, MODE_ENTRY, TUPLE,
-    HANDSHAKE, SEEN_TAG, DATAGRAM_KEY, DATAGRAM, RECORD, PROCESS_EVENT, FLOW_EVENT,
+    HANDSHAKE, SEEN_BUCKET, DATAGRAM_KEY, DATAGRAM, RECORD, PROCESS_EVENT, FLOW_EVENT,
 )  # fmt: skip
 """Every struct of the header."""
 

@@ -8,23 +8,40 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from agent.core.abi import FlowEvent, unpack_address
-from agent.core.model import Direction, Identity, Proof, Protocol, Reason, Snapshot, Verdict
+from agent.core.model import (
+    FIRST_NETWORK_IDENTITY,
+    Direction,
+    Identity,
+    Proof,
+    Protocol,
+    Reason,
+    Snapshot,
+    Verdict,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What one snapshot calls its identities and rules."""
+    """What one snapshot calls its identities and rules. generation: the kernel's, under it."""
 
     identities: Mapping[int, str] = field(default_factory=dict)
     rules: Mapping[int, str] = field(default_factory=dict)
     version: int = 0
+    generation: int = 0
 
     @classmethod
-    def of(cls, snapshot: Snapshot) -> Names:
+    def of(cls, snapshot: Snapshot, generation: int) -> Names:
         names = dict(snapshot.names)
         for workload in snapshot.workloads:
             names.setdefault(workload.identity, f"{workload.segment}/{workload.name}")
-        return cls(names, {r.number: r.name for r in snapshot.rules}, snapshot.version)
+        rules = {rule.number: rule.name for rule in snapshot.rules}
+        return cls(names, rules, snapshot.version, generation)
+
+    @property
+    def lasting(self) -> Names:
+        """Those that other snapshots share: networks are numbered afresh in each."""
+        kept = {n: name for n, name in self.identities.items() if n < FIRST_NETWORK_IDENTITY}
+        return Names(kept, self.rules)
 
     def identity(self, number: int) -> str:
         """A workload's or a network's name, a reserved identity's, or the number itself."""
@@ -60,6 +77,7 @@ class Flow:
     peer_host: int
     policy_version: int
     suppressed: int
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,4 +140,5 @@ def describe(event: FlowEvent, names: Names, wall_offset_ns: int) -> Flow:
         peer_host=event.peer_host,
         policy_version=names.version,
         suppressed=event.suppressed,
+        generation=event.generation,
     )

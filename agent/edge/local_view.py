@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from agent.core.abi import Process, SocketState
 from agent.core.agent import Agent
@@ -20,6 +20,18 @@ from agent.edge.hooks import HOOKS, Pins
 from agent.edge.kernel import Kernel
 from agent.edge.procfs import FactsUnreadable, ProcessGone, ProcessReader
 from agent.pb import local_pb2 as pb
+
+_NAMELESS = Names()
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What policies call things; replaced as a whole, for threads read it."""
+
+    snapshot: Snapshot | None = None
+    now: Names = _NAMELESS
+    before: Names = _NAMELESS
+    lasting: Names = _NAMELESS
 
 
 class LocalView:
@@ -33,7 +45,7 @@ class LocalView:
         self._started = time.monotonic()
         self._kernel: Kernel | None = None
         self._pins: Pins | None = None
-        self._names: tuple[Snapshot | None, Names] = (None, Names())
+        self._known = _Known()
 
     def open(self, kernel: Kernel, pins: Pins) -> None:
         """The datapath is loaded."""
@@ -42,11 +54,29 @@ class LocalView:
     @property
     def names(self) -> Names:
         """Of the policy in force."""
-        snapshot, names = self._names
-        if snapshot is not self._agent.snapshot and self._agent.snapshot is not None:
-            names = Names.of(self._agent.snapshot)
-            self._names = (self._agent.snapshot, names)
-        return names
+        return self._names_known().now
+
+    def _names_known(self) -> _Known:
+        known, snapshot, applied = self._known, self._agent.snapshot, self._agent.applied
+        if snapshot is None or applied is None or snapshot is known.snapshot:
+            return known
+        if applied.version != snapshot.version:
+            return known  # core is between the two
+        names = Names.of(snapshot, applied.generation)
+        self._known = _Known(snapshot, names, known.now, names.lasting)
+        return self._known
+
+    def names_under(self, generation: int) -> Names:
+        """Of the policy that judged under this generation of the kernel's.
+
+        The kernel switches a moment before core is told, and records wait in a ring: for a
+        generation that is neither in force nor the one before, what all policies share.
+        """
+        known = self._names_known()
+        for names in (known.now, known.before):
+            if names.generation == generation:
+                return names
+        return known.lasting
 
     def status(self) -> pb.StatusResponse:
         agent, snapshot = self._agent, self._agent.snapshot

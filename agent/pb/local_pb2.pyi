@@ -183,7 +183,7 @@ class ObserveRequest(_message.Message):
     def __init__(self, workloads: _Optional[_Iterable[str]] = ..., verdicts: _Optional[_Iterable[str]] = ..., port: _Optional[int] = ..., direction: _Optional[str] = ...) -> None: ...
 
 class Flow(_message.Message):
-    __slots__ = ("time", "direction", "verdict", "reason", "protocol", "local_address", "local_port", "remote_address", "remote_port", "local_identity", "local_workload", "peer_identity", "peer_workload", "proof", "rule", "rule_name", "pid", "peer_host", "policy_version", "suppressed")
+    __slots__ = ("time", "direction", "verdict", "reason", "protocol", "local_address", "local_port", "remote_address", "remote_port", "local_identity", "local_workload", "peer_identity", "peer_workload", "proof", "rule", "rule_name", "pid", "peer_host", "policy_version", "suppressed", "generation")
     TIME_FIELD_NUMBER: _ClassVar[int]
     DIRECTION_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
@@ -204,6 +204,7 @@ class Flow(_message.Message):
     PEER_HOST_FIELD_NUMBER: _ClassVar[int]
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
     SUPPRESSED_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
     time: float
     direction: str
     verdict: str
@@ -224,4 +225,5 @@ class Flow(_message.Message):
     peer_host: int
     policy_version: int
     suppressed: int
-    def __init__(self, time: _Optional[float] = ..., direction: _Optional[str] = ..., verdict: _Optional[str] = ..., reason: _Optional[str] = ..., protocol: _Optional[str] = ..., local_address: _Optional[str] = ..., local_port: _Optional[int] = ..., remote_address: _Optional[str] = ..., remote_port: _Optional[int] = ..., local_identity: _Optional[int] = ..., local_workload: _Optional[str] = ..., peer_identity: _Optional[int] = ..., peer_workload: _Optional[str] = ..., proof: _Optional[str] = ..., rule: _Optional[int] = ..., rule_name: _Optional[str] = ..., pid: _Optional[int] = ..., peer_host: _Optional[int] = ..., policy_version: _Optional[int] = ..., suppressed: _Optional[int] = ...) -> None: ...
+    generation: int
+    def __init__(self, time: _Optional[float] = ..., direction: _Optional[str] = ..., verdict: _Optional[str] = ..., reason: _Optional[str] = ..., protocol: _Optional[str] = ..., local_address: _Optional[str] = ..., local_port: _Optional[int] = ..., remote_address: _Optional[str] = ..., remote_port: _Optional[int] = ..., local_identity: _Optional[int] = ..., local_workload: _Optional[str] = ..., peer_identity: _Optional[int] = ..., peer_workload: _Optional[str] = ..., proof: _Optional[str] = ..., rule: _Optional[int] = ..., rule_name: _Optional[str] = ..., pid: _Optional[int] = ..., peer_host: _Optional[int] = ..., policy_version: _Optional[int] = ..., suppressed: _Optional[int] = ..., generation: _Optional[int] = ...) -> None: ...

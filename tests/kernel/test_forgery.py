@@ -12,9 +12,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kernel.world import BASE, PORT, QUIET, Counterfeit, World, bare_syn
+from tests.kernel.world import BASE, PORT, QUIET, World, bare_syn
 from tests.lab import Forger, Segment, Sniffer, wait_until
 from tests.lab.cordon import cordon
+from tests.lab.counterfeit import Counterfeit
 from tests.lab.packets import ACK, FIN, NOP, RST, SYN, option
 
 EXID = b"\xc0\xd1"

@@ -125,6 +125,21 @@ class CordonHost:
         answer = self.stub().Processes(local_pb2.ProcessesRequest(pid=pid), timeout=RPC_SECONDS)
         return bool(answer.processes) and answer.processes[0].state != "pending"
 
+    def observe(self) -> Iterator[local_pb2.Flow]:
+        """Verdicts as they happen, none missed from the return of this call on.
+
+        Ends with grpc.RpcError when the agent ends or this host is closed.
+        """
+        flows = self.stub().Observe(local_pb2.ObserveRequest())
+        flows.initial_metadata()
+        return flows
+
+    def kill9(self) -> None:
+        """SIGKILL to the agent; what it pinned stays in force."""
+        assert self.agent is not None, "start the agent first"
+        self.agent.kill9()
+        self.close()
+
     def close(self) -> None:
         if self._channel is not None:
             self._channel.close()
