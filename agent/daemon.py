@@ -190,6 +190,8 @@ class Daemon:
                 self._told.extend(self._tagger.read_facts(command))
             case commands.TagProcess():
                 self._told.extend(self._tagger.tag(command))
+            case commands.WalkSockets(pid=int()):
+                self._told.append(self._tagger.walk_sockets(command))
             case commands.HashExecutable():
                 self._told.extend(self._tagger.hash(command))
             case commands.TagUnreadable():
@@ -218,6 +220,12 @@ class Daemon:
                 self._work.put_nowait(lambda: self._apply(command))
             case commands.WalkProcesses():
                 self._work.put_nowait(lambda: asyncio.to_thread(self._tagger.walk, command))
+            case commands.WalkSockets(pid=None):
+                self._work.put_nowait(lambda: asyncio.to_thread(self._tagger.walk_sockets, command))
+            case commands.TagSockets():
+                self._work.put_nowait(lambda: asyncio.to_thread(self._tagger.tag_sockets, command))
+            case commands.EndAdoption():
+                self._work.put_nowait(self._end_adoption)
             case commands.WriteCache():
                 self._work.put_nowait(lambda: self._write_cache(command))
             case commands.SetObserve():
@@ -246,7 +254,7 @@ class Daemon:
         self._kernel = self._opened.enter_context(contextlib.closing(Kernel(self._place)))
         self._kernel.prepare()
         self._kernel.set_observe(on=self._observe)
-        self._tagger = Tagger(self._reader, self._kernel.processes, self._hasher)
+        self._tagger = Tagger(self._reader, self._kernel.processes, self._hasher, self._place.pins)
         self._view.open(self._kernel, self._place.pins)
         self._listen(self._kernel.process_reports(self._process_reported))
         self._listen(self._kernel.flow_events(self._flow_seen))
@@ -271,6 +279,9 @@ class Daemon:
             return await asyncio.to_thread(self._kernel.apply, command.snapshot)
         except (BpfError, ValueError) as error:
             return events.PolicyNotApplied(command.snapshot.version, str(error))
+
+    async def _end_adoption(self) -> Event:
+        return events.AdoptionEnded(self._kernel.end_adoption())
 
     async def _attach(self) -> Event:
         try:

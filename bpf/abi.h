@@ -108,7 +108,8 @@ struct control {
 	__u32 refusals_per_second;
 	__u32 flags;		// CONTROL_*
 	__u32 hold_rto_jiffies; // first SYN time-out of a held socket, 20 ms
-	__u32 attach_time;	// reserved, zero
+	__u32 adopted_until_s;	// CLOCK_MONOTONIC: sockets older than the first policy pass until
+				// then
 };
 
 // processes: tgid -> struct process.
@@ -161,7 +162,8 @@ struct socket_state {
 	__u8 proof;
 	__u8 flags; // SOCKET_*
 	__u16 pad;
-	__u32 stamp; // of the process that `tgid` names
+	__u32 stamp;	  // of the process that `tgid` names
+	__u32 held_at_us; // CLOCK_MONOTONIC in units of 1,024 ns, of a socket that is held
 };
 
 // rules: (local, peer, protocol, port) -> entry. The compiler has flattened order and wildcards:
@@ -340,6 +342,10 @@ struct flow_event {
 	__u8 proof;
 	__u8 pad[7];
 };
+
+// held_times: per CPU, how long connections waited for their process: 2^n to 2^(n+1) units of
+// 1,024 ns in place n; place 0 also has what is shorter, the last one what is longer.
+#define HELD_TIMES 24
 
 // Per CPU and direction x verdict x reason: counters[(direction * VERDICT_MAX + verdict) *
 // REASON_MAX + reason].

@@ -172,6 +172,14 @@ INLINE void count_outcome(int outcome)
 		*count += 1;
 }
 
+INLINE void count_held_time(int place)
+{
+	u64 *count = held_times.lookup(&place);
+
+	if (count)
+		*count += 1;
+}
+
 INLINE void count_verdict(u32 direction, u32 verdict, u32 reason)
 {
 	int index = (direction * VERDICT_MAX + verdict) * REASON_MAX + reason;

@@ -52,7 +52,9 @@ int cordon_egress(struct __sk_buff *skb)
 	if (!is_tcp(sk)) {
 		answer = gather_datagram(c, generation, skb, s, DIR_EGRESS, &p, &i);
 	} else {
-		if (!s) // the kernel's own resets, and sockets older than the agent
+		if (!s)
+			s = adopt_socket(c, sk);
+		if (!s)
 			return pass_unjudged(DIR_EGRESS, REASON_ADOPTED);
 		if (sk->state == TCP_STATE_LISTEN)
 			return SKB_PASS; // a SYN-ACK: its SYN was judged

@@ -78,7 +78,7 @@ int cordon_ingress(struct __sk_buff *skb)
 	__builtin_memset(&i, 0, sizeof(i));
 	if (is_tcp(sk)) {
 		if (!s)
-			s = adopt_listener(sk);
+			s = adopt_socket(c, sk);
 		if (!s)
 			return pass_unjudged(DIR_INGRESS, REASON_ADOPTED);
 		if (sk->state == TCP_STATE_LISTEN || sk->state == TCP_STATE_SYN_SENT)

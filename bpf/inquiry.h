@@ -60,8 +60,8 @@ INLINE void keep_opening(u64 generation, struct inquiry *i, struct socket_state 
 {
 	s->peer_host = i->f.peer_host;
 	cache(s, generation, &i->d);
-	if (i->d.verdict != VERDICT_REFUSE)
-		s->flags &= ~SOCKET_HELD;
+	if (s->flags & SOCKET_HELD)
+		end_hold(s);
 	if (i->q.provisional)
 		s->generation = 0; // not a verdict to rely on: the SYN-ACK decides
 	else

@@ -69,6 +69,7 @@ BPF_F_TABLE("lru_hash", struct datagram_key, struct record, records, DATAGRAMS_M
 
 BPF_F_TABLE("percpu_array", int, u64, counters, COUNTERS, 0);
 BPF_F_TABLE("percpu_array", int, u64, outcomes, OUTCOME_MAX, 0);
+BPF_F_TABLE("percpu_array", int, u64, held_times, HELD_TIMES, 0);
 
 // Rule number -> connections it decided. Full: the hit is not counted, verdicts are unaffected.
 BPF_F_TABLE("percpu_hash", u32, u64, rule_hits, RULE_HITS_MAX, BPF_F_NO_PREALLOC);

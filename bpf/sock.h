@@ -16,6 +16,7 @@ INLINE struct socket_state *tag_socket(struct control *c, struct bpf_sock *sk, u
 		return 0;
 	}
 	s->netns = netns;
+	s->flags &= ~SOCKET_ADOPTED; // from now on it is used under our eyes
 	s->local = current_identity(c, &s->tgid, &s->stamp);
 	return s;
 }
@@ -72,8 +73,7 @@ INLINE int on_connect(struct bpf_sock_addr *ctx, struct inquiry *i)
 	if (!generation)
 		return CALL_OK;
 	if (s->local == ID_PENDING) {
-		s->flags |=
-			SOCKET_HELD; // egress holds the SYN, and judges it when we know who asks
+		begin_hold(s); // egress holds the SYN, and judges it when we know who asks
 		return CALL_OK;
 	}
 	return judge_connect(c, generation, s, i);

@@ -50,6 +50,8 @@ int cordon_fork(struct bpf_raw_tracepoint_args *ctx)
 		return 0; // not ours, or not met yet: its first socket call will tell
 	copy = *p;
 	copy.stamp = make_stamp();
+	if (copy.identity == ID_PENDING)
+		copy.since_ns = bpf_ktime_get_ns(); // it waits for an attestation of its own
 	if (put_process(tgid, &copy))
 		count_outcome(OUTCOME_PROCESS_MAP_FULL);
 	else if (copy.identity == ID_PENDING) // the parent's attestation will not be the child's

@@ -93,7 +93,12 @@ INLINE int gather_established(struct control *c, u64 generation, struct bpf_sock
 			      struct socket_state *s, struct inquiry *i)
 {
 	i->kind = ASK_ESTABLISHED;
+	i->q.adopted = (s->flags & SOCKET_ADOPTED) && adoption_holds(c);
 	i->q.local = settle_local(c, s);
+	if (i->q.local == ID_PENDING && !i->q.adopted) {
+		count_outcome(OUTCOME_HELD);
+		return SKB_DROP; // TCP repeats it; judged as `host` it might be cut for good
+	}
 	gather_socket(sk, s, i);
 	count_outcome(OUTCOME_REJUDGED);
 	return ASK;
@@ -112,7 +117,6 @@ INLINE void find_established_peer(u64 generation, struct socket_state *s, struct
 	i->q.peer = identity_by_address(generation, address);
 	i->f.peer_host = address->host;
 	i->f.proof = PROOF_ADDRESS;
-	i->q.adopted = (s->flags & SOCKET_ADOPTED) && address->host;
 }
 
 INLINE void keep_established(u64 generation, struct socket_state *s, struct inquiry *i)

@@ -25,6 +25,11 @@ class Command:
 
 
 COMMANDS: Mapping[str, Command] = {
+    "adopt": Command(
+        "agent.cli.adopt",
+        "adopt_command",
+        "List connections older than the first policy, or end them.",
+    ),
     "compile": Command(
         "agent.cli.policy",
         "compile_command",

@@ -50,7 +50,7 @@ def agent_options(command: F) -> F:
 
 
 @contextlib.contextmanager
-def _agent(instance: str, socket: Path | None) -> Iterator[local_pb2_grpc.LocalServiceStub]:
+def connected(instance: str, socket: Path | None) -> Iterator[local_pb2_grpc.LocalServiceStub]:
     """A connection; what goes wrong on it ends the command with a sentence."""
     path = (socket or RUN_DIR / f"{instance}.sock").absolute()
     options = [("grpc.max_receive_message_length", _MAX_ANSWER_BYTES)]
@@ -79,7 +79,7 @@ def _sentence(path: Path, error: grpc.RpcError) -> str:
     return f"the agent at {path}: {error.details()}"
 
 
-def _as_dict(message: Message) -> dict[str, Any]:
+def as_dict(message: Message) -> dict[str, Any]:
     """Every field, also those that are zero; 64-bit numbers as numbers."""
     found = MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
@@ -92,7 +92,7 @@ def _number(message: Message, name: str, value: Any) -> Any:
     if isinstance(value, str) and isinstance(getattr(message, name), int):
         return int(value)
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        return [_as_dict(item) for item in getattr(message, name)]
+        return [as_dict(item) for item in getattr(message, name)]
     return value
 
 
@@ -101,10 +101,10 @@ def _number(message: Message, name: str, value: Any) -> Any:
 @output_option
 def status_command(instance: str, socket: Path | None, output: str) -> None:
     """Which policy is in force, and whether all is well."""
-    with _agent(instance, socket) as agent:
+    with connected(instance, socket) as agent:
         status = agent.Status(pb.StatusRequest(), timeout=TIMEOUT_SECONDS)
     if output == "json":
-        print_json(_as_dict(status))
+        print_json(as_dict(status))
         return
     print_table(["what", "value"], _status_rows(status))
     if status.counters:
@@ -146,10 +146,10 @@ def _date(seconds: float) -> str:
 @output_option
 def ps_command(instance: str, socket: Path | None, pid: int | None, output: str) -> None:
     """Processes, the identity of each, and the selectors that matched."""
-    with _agent(instance, socket) as agent:
+    with connected(instance, socket) as agent:
         answer = agent.Processes(pb.ProcessesRequest(pid=pid or 0), timeout=TIMEOUT_SECONDS)
     if output == "json":
-        print_json([_as_dict(process) for process in answer.processes])
+        print_json([as_dict(process) for process in answer.processes])
     else:
         print_table(
             ["pid", "command", "workload", "identity", "mode", "state", "evidence"],
@@ -173,13 +173,13 @@ def _fail_without(pid: int | None, found: bool) -> None:
 @output_option
 def sockets_command(instance: str, socket: Path | None, pid: int | None, output: str) -> None:
     """Inet sockets with the identities at both ends and the cached verdict."""
-    with _agent(instance, socket) as agent:
+    with connected(instance, socket) as agent:
         answer = agent.Sockets(pb.SocketsRequest(pid=pid or 0), timeout=TIMEOUT_SECONDS)
     if output == "json":
-        print_json([_as_dict(one) for one in answer.sockets])
+        print_json([as_dict(one) for one in answer.sockets])
         return
     columns = ["proto", "state", "local", "workload", "remote", "peer", "proof", "verdict",
-               "reason", "rule", "pid"]  # fmt: skip
+               "reason", "rule", "adopted", "pid"]  # fmt: skip
     print_table(columns, [_socket_row(one) for one in answer.sockets])
 
 
@@ -187,19 +187,20 @@ def _socket_row(one: pb.Socket) -> tuple[object, ...]:
     return (
         one.protocol,
         one.state or "-",
-        _endpoint(one.local_address, one.local_port),
+        endpoint(one.local_address, one.local_port),
         one.local_workload or "-",
-        _endpoint(one.remote_address, one.remote_port) if one.remote_address else "-",
+        endpoint(one.remote_address, one.remote_port) if one.remote_address else "-",
         one.peer_workload or "-",
         one.proof or "-",
         one.verdict or "-",
         one.reason or "-",
         one.rule_name or "-",
+        f"{one.adopted_seconds_left:.0f} s left" if one.adopted else "-",
         one.pid,
     )
 
 
-def _endpoint(address: str, port: int) -> str:
+def endpoint(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
@@ -221,10 +222,13 @@ def observe_command(
         port=chosen["port"] or 0,
         direction=chosen["direction"] or "",
     )
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError), _agent(instance, socket) as agent:
+    with (
+        contextlib.suppress(KeyboardInterrupt, BrokenPipeError),
+        connected(instance, socket) as agent,
+    ):
         flows = agent.Observe(request)
         for number, flow in enumerate(flows, start=1):
-            click.echo(json.dumps(_as_dict(flow)) if output == "json" else flow_line(flow))
+            click.echo(json.dumps(as_dict(flow)) if output == "json" else flow_line(flow))
             sys.stdout.flush()
             if number == count:
                 flows.cancel()
@@ -234,8 +238,8 @@ def observe_command(
 def flow_line(flow: pb.Flow) -> str:
     """For people; a name comes from policy and holds nothing that steers a terminal."""
     arrow = "<-" if flow.direction == "ingress" else "->"
-    local = f"{flow.local_workload} {_endpoint(flow.local_address, flow.local_port)}"
-    peer = f"{flow.peer_workload or '?'} {_endpoint(flow.remote_address, flow.remote_port)}"
+    local = f"{flow.local_workload} {endpoint(flow.local_address, flow.local_port)}"
+    peer = f"{flow.peer_workload or '?'} {endpoint(flow.remote_address, flow.remote_port)}"
     rule = f" rule={flow.rule_name or flow.rule}" if flow.rule else ""
     proof = f" proof={flow.proof}" if flow.proof else ""
     lost = f" suppressed={flow.suppressed}" if flow.suppressed else ""

@@ -32,6 +32,7 @@ VERDICT_MAX = 5
 REASON_MAX = 32
 OUTCOME_MAX = 32
 COUNTERS = 2 * VERDICT_MAX * REASON_MAX
+HELD_TIMES = 24
 GENERATION_FLAG_BITS = 16
 PROCESSES_MAX = 65536
 EXECUTABLES_MAX = 16384
@@ -193,7 +194,7 @@ class Control(NamedTuple):
     refusals_per_second: int
     flags: int
     hold_rto_jiffies: int
-    attach_time: int = 0
+    adopted_until_s: int = 0
 
 
 CONTROL = Layout(
@@ -201,7 +202,7 @@ CONTROL = Layout(
     Control,
     "generation Q, wall_offset_ns Q, epoch_ns Q, hold_limit_ns Q, cgroup_root Q, "
     "cgroup_level I, host I, refusals_per_second I, flags I, hold_rto_jiffies I, "
-    "attach_time I",
+    "adopted_until_s I",
 )
 
 
@@ -262,13 +263,14 @@ class SocketState(NamedTuple):
     proof: int
     flags: int
     stamp: int
+    held_at_us: int = 0
 
 
 SOCKET_STATE = Layout(
     "socket_state",
     SocketState,
     "generation Q, netns Q, local I, peer I, peer_host I, address_identity I, rule I, "
-    "tgid I, port H, verdict B, reason B, proof B, flags B, _ 2x, stamp I, _ 4x",
+    "tgid I, port H, verdict B, reason B, proof B, flags B, _ 2x, stamp I, held_at_us I",
 )
 
 

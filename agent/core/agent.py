@@ -9,11 +9,14 @@ place: nothing is ever cleared, the old policy judges until the new one has been
 
 from __future__ import annotations
 
-from agent.core import attest, events
+from dataclasses import replace
+
+from agent.core import adoption, attest, events
 from agent.core.commands import (
     ApplyPolicy,
     Attach,
     Command,
+    EndAdoption,
     ForgetExecutables,
     Level,
     Load,
@@ -23,6 +26,8 @@ from agent.core.commands import (
     ReadSnapshot,
     SetObserve,
     Stop,
+    TagSockets,
+    WalkSockets,
     WriteCache,
 )
 from agent.core.events import Event, Source
@@ -51,6 +56,7 @@ class Agent:
         self._told: State | None = None
         self._loaded = False
         self._attach_pending = False
+        self._adoption_ends = 0.0
         self._ready = False
         self._roster = Roster()
 
@@ -95,11 +101,12 @@ class Agent:
                 return self._roster.on_hashed(event)
             case events.ProcessesWalked():
                 return self._on_walked(event)
+            case events.SocketsWalked():
+                return self._on_sockets(event)
             case events.ObserversChanged():
                 return [SetObserve(event.count > 0)]
             case events.Ticked():
-                self.standing.at = event.at
-                return []
+                return self._on_tick(event.at)
             case events.StopRequested():
                 said = _log(Level.INFO, "stopping, enforcement goes on", signal=event.signal)
                 return [said, Stop(0)]
@@ -132,6 +139,10 @@ class Agent:
                 return self._on_loaded(event)
             case events.LoadFailed():
                 return _give_up("cannot load the datapath", event.reason)
+            case events.SocketsTagged():
+                return _on_sockets_tagged(event)
+            case events.AdoptionEnded():
+                return self._on_adoption_ended(event)
             case events.Attached():
                 self._attach_pending = False
                 return [_log(Level.INFO, "attached"), self._roster.walk_anew()]
@@ -214,6 +225,7 @@ class Agent:
         self.snapshot, self.applied = done.snapshot, event
         self.apply_seconds = done.seconds + event.seconds
         self.standing.in_force(done.snapshot.version, done.snapshot.expires)
+        self._adoption_ends = event.adoption_ends
         self._roster.put_in_force(done.snapshot)
 
     def _on_not_applied(self, event: events.PolicyNotApplied) -> list[Command]:
@@ -228,21 +240,56 @@ class Agent:
         return [said, *(self._apply_next() or self._go_on())]
 
     def _go_on(self) -> list[Command]:
-        """After loading and after each policy: adopt processes, and attach if that is still due."""
+        """After loading and after each policy: adopt processes, then their sockets."""
         self.standing.stage = Stage.RUNNING
-        walk = self._roster.walk()
-        return [walk, Attach()] if self._attach_pending else [walk]
+        return [self._roster.walk_anew()]
 
     # Processes.
 
     def _on_walked(self, event: events.ProcessesWalked) -> list[Command]:
         commands, last = self._roster.on_walked(event)
-        if last and not self._ready and not self._attach_pending:
+        return [*commands, WalkSockets()] if last else commands
+
+    def _on_sockets(self, event: events.SocketsWalked) -> list[Command]:
+        """Tag what must be tagged; then attach if that is still due, else the start is done."""
+        tags = adoption.plan(event.sockets, event.entries, complete=event.complete)
+        commands: list[Command] = []
+        if tags:
+            namespaces = adoption.namespaces_of_listeners(tags)
+            commands.append(TagSockets(tuple(tags), namespaces))
+        if event.complete and self._attach_pending:
+            commands.append(Attach())
+        elif event.complete and not self._ready:
             self._ready = True
             commands.append(NotifyReady())
         return commands
+
+    # Sockets older than the first policy.
+
+    def _on_tick(self, at: float) -> list[Command]:
+        self.standing.at = at
+        if not self._adoption_ends or at < self._adoption_ends:
+            return []
+        self._adoption_ends = 0.0
+        return [EndAdoption()]
+
+    def _on_adoption_ended(self, event: events.AdoptionEnded) -> list[Command]:
+        if self.applied is not None:
+            self.applied = replace(self.applied, generation=event.generation)
+        return [_log(Level.INFO, "the grace of adopted connections is over, they are judged")]
 
 
 def _give_up(message: str, reason: str) -> list[Command]:
     """The service manager starts us again; what the kernel enforced, it goes on enforcing."""
     return [_log(Level.ERROR, message, reason=reason), Stop(1)]
+
+
+def _on_sockets_tagged(event: events.SocketsTagged) -> list[Command]:
+    commands: list[Command] = [_log(Level.INFO, "sockets adopted", count=event.count)]
+    if event.trouble:
+        message = (
+            "services older than the agent answer without proof of who they are until they are "
+            "restarted, ignoring"
+        )
+        commands.append(_log(Level.WARNING, message, reason=event.trouble))
+    return commands

@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
 from agent.core.abi import Process
+from agent.core.adoption import SocketTag
 from agent.core.attest import Facts, Interest
 from agent.core.events import ProcessReport, Source
 from agent.core.intake import Held
@@ -69,6 +71,27 @@ class WalkProcesses(Command):
     """Read the facts of every process of the instance."""
 
     interest: Interest
+
+
+@dataclass(frozen=True, slots=True)
+class WalkSockets(Command):
+    """Look at the sockets of every process of the instance, or of this one."""
+
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TagSockets(Command):
+    """Write the states; and make listeners speak in these network namespaces, of each of which a
+    process is named."""
+
+    tags: tuple[SocketTag, ...]
+    namespaces: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class EndAdoption(Command):
+    """Judge what passed until now for being older than the first policy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from agent.core.abi import Process
+from agent.core.adoption import SocketFacts
 from agent.core.attest import Facts
 from agent.core.model import Snapshot
 
@@ -106,12 +107,14 @@ class PolicyApplied(Event):
     """The kernel judges by `version` under `generation` from now on.
 
     seconds: what compiling, building and switching took.
+    adoption_ends: unix seconds; older sockets pass until then. 0 if that is over.
     """
 
     version: int
     generation: int
     entries: int
     seconds: float
+    adoption_ends: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,33 @@ class ProcessesWalked(Event):
     living: frozenset[int]
     actual: Mapping[int, Process]
     now_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SocketsWalked(Event):
+    """Sockets of the instance's processes, and the kernel's entries of processes.
+
+    complete: all of them, and not those of one process.
+    """
+
+    sockets: tuple[SocketFacts, ...]
+    entries: Mapping[int, Process]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SocketsTagged(Event):
+    """trouble: why listeners older than the agent answer without a tag; empty if they do not."""
+
+    count: int
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptionEnded(Event):
+    """Sockets older than the first policy are judged from now on, under this generation."""
+
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)

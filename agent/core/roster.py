@@ -20,9 +20,10 @@ from agent.core.commands import (
     ReadFacts,
     TagUnreadable,
     WalkProcesses,
+    WalkSockets,
 )
 from agent.core.events import ProcessReport
-from agent.core.model import Identity, Snapshot, Workload
+from agent.core.model import FIRST_WORKLOAD_IDENTITY, Identity, Snapshot, Workload
 
 MAX_WALKS = 5
 """A walk that changed something is followed by another, for a child may have copied an old tag
@@ -74,6 +75,8 @@ class Roster:
         )
         commands = self._warn_conflict(facts, verdict)
         commands += tagging.tag_reported(event, identity, cacheable)
+        if any(event.report.executable) and identity >= FIRST_WORKLOAD_IDENTITY:
+            commands.append(WalkSockets(event.report.pid))  # what it was started with
         if verdict.wants_hash:
             commands.append(self._hash(event.report, event.facts))
         return commands

@@ -15,7 +15,7 @@ from pathlib import Path
 from agent.edge import libbpf
 
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
-_KIND_STRUCT, _KIND_UNION = 4, 5
+_KIND_STRUCT, _KIND_UNION, _KIND_FUNC = 4, 5, 12
 _QUALIFIERS = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type tag
 _DEPTH = 8
 
@@ -60,6 +60,7 @@ class Wanted:
 _CTIME = "a replaced executable would keep its cached identity"
 _TASK = "processes could not be told apart"
 _FILE = "executables could not be told apart"
+_LISTENERS = "services older than the agent would answer without a tag"
 WANTED = (
     Wanted("OFFSET_TASK_TGID", ("task_struct.tgid",), _TASK),
     Wanted("OFFSET_TASK_PID", ("task_struct.pid",), _TASK),
@@ -70,6 +71,7 @@ WANTED = (
     Wanted("OFFSET_INODE_INO", ("inode.i_ino",), _FILE),
     Wanted("OFFSET_INODE_SB", ("inode.i_sb",), _FILE),
     Wanted("OFFSET_SUPER_DEV", ("super_block.s_dev",), _FILE),
+    Wanted("OFFSET_SOCK_STATE", ("sock_common.skc_state",), _LISTENERS),
     Wanted(
         "OFFSET_INODE_CTIME_SEC", ("inode.i_ctime_sec", "inode.__i_ctime", "inode.i_ctime"), _CTIME
     ),
@@ -93,6 +95,20 @@ def kernel_offsets() -> dict[str, int]:
     btf = ctypes.c_void_p(pointer)
     try:
         return {wanted.name: _find(btf, wanted) for wanted in WANTED}
+    finally:
+        lib.btf__free(btf)
+
+
+def function_id(name: str) -> int:
+    """The type number of a kernel function, 0 if the kernel has none of that name."""
+    lib = libbpf.library()
+    pointer = lib.btf__load_vmlinux_btf()
+    if not pointer:
+        return 0
+    btf = ctypes.c_void_p(pointer)
+    try:
+        found = lib.btf__find_by_name_kind(btf, name.encode(), ctypes.c_uint32(_KIND_FUNC))
+        return max(0, int(found))
     finally:
         lib.btf__free(btf)
 

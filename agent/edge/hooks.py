@@ -27,6 +27,7 @@ class ProgramType(IntEnum):
     SOCK_OPS = 13
     RAW_TRACEPOINT = 17
     CGROUP_SOCK_ADDR = 18
+    TRACING = 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,16 @@ HOOKS = (
         "nothing that goes out would be judged",
     ),
 )
+
+
+LISTENERS = Hook(
+    "cordon_listeners",
+    ProgramType.TRACING,
+    AttachType.TRACE_ITER,
+    "services older than the agent would answer without a tag",
+)
+"""Attached nowhere: `adopter` runs it over each network namespace. A kernel may be without."""
+ITERATED = "bpf_iter_tcp"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.core.abi import FLOW_EVENT, PROCESS_EVENT, ControlFlag, FlowEvent
+from agent.core.abi import (
+    FLOW_EVENT,
+    GENERATION_FLAG_BITS,
+    PROCESS_EVENT,
+    ControlFlag,
+    FlowEvent,
+)
 from agent.core.compile import compile_policy
 from agent.core.events import PolicyApplied, ProcessReport
 from agent.core.model import Settings as PolicySettings
@@ -29,6 +35,9 @@ HOLD_RTO_SECONDS = 0.020
 """First SYN time-out of a held socket: attestation takes less than 1 ms, a jiffy up to 10."""
 _MILLISECOND = 1_000_000
 _SECOND = 1_000_000_000
+_U32_MAX = 0xFFFFFFFF
+_CLOCK_LAG_SECONDS = 0.5
+"""The kernel side compares with its coarse clock, which lags by up to a jiffy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +102,9 @@ class Kernel:
         """Compile and switch. Raises BpfError or ValueError; nothing is switched then."""
         started = time.monotonic()
         policy = compile_policy(snapshot)
+        if not self._control.generation:
+            grace = snapshot.settings.adoption_grace_seconds
+            self._control.write("adopted_until_s", min(int(started) + grace, _U32_MAX))
         applied = self._policy.apply(
             {name: getattr(policy, name) for name in POLICY_MAPS},
             int(policy.flags),
@@ -100,7 +112,31 @@ class Kernel:
             self._settings(snapshot.host, snapshot.settings),
         )
         seconds = time.monotonic() - started
-        return PolicyApplied(snapshot.version, applied.generation, applied.entries, seconds)
+        return PolicyApplied(
+            snapshot.version,
+            applied.generation,
+            applied.entries,
+            seconds,
+            self.adoption_ends(),
+        )
+
+    def adoption_ends(self) -> float:
+        """Unix seconds; 0 if it is over, or has not begun for want of a policy."""
+        left = self.adoption_left()
+        return clock.unix_seconds() + left + _CLOCK_LAG_SECONDS if left else 0.0
+
+    def adoption_left(self) -> float:
+        """Seconds for which sockets older than the first policy pass."""
+        if not self._control.generation:
+            return 0.0
+        return max(0.0, self._control.read("adopted_until_s") - time.monotonic())
+
+    def end_adoption(self) -> int:
+        """Have every socket judged anew: those whose grace is over among them. Returns the new
+        generation: same policy, same slot, the next serial number."""
+        generation = self._control.generation + (1 << GENERATION_FLAG_BITS)
+        self._control.write("generation", generation)
+        return generation
 
     def _settings(self, host: int, settings: PolicySettings) -> Settings:
         hold_limit_ms = self._place.hold_limit_ms

@@ -34,6 +34,7 @@ class AttachType(IntEnum):
     CGROUP_INET6_CONNECT = 11
     CGROUP_UDP4_SENDMSG = 14
     CGROUP_UDP6_SENDMSG = 15
+    TRACE_ITER = 28
 
 
 class LinkInfo(ctypes.Structure):
@@ -123,6 +124,20 @@ def link_create_cgroup(program_fd: int, cgroup_fd: int, attach_type: AttachType)
         None,
         what=f"attaching to {attach_type.name}",
     )
+
+
+def run_iterator(program_fd: int) -> None:
+    """Let an iterator's program see every object of this thread's network namespace, once."""
+    what = "running an iterator"
+    link = libbpf.call(
+        "bpf_link_create", program_fd, 0, ctypes.c_int(AttachType.TRACE_ITER), None, what=what
+    )
+    try:
+        with open(libbpf.call("bpf_iter_create", link, what=what), "rb", buffering=0) as run:
+            while run.read(4096):
+                pass
+    finally:
+        os.close(link)
 
 
 def link_update(link_fd: int, program_fd: int) -> None:

@@ -17,12 +17,13 @@ import os
 import platform
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.edge import bpffs, btf, compiler, libbpf, links, sources
 from agent.edge.compiler import Compiled, LoadFailed
-from agent.edge.hooks import HOOKS, Hook, Pins, attached
+from agent.edge.hooks import HOOKS, ITERATED, LISTENERS, Hook, Pins, attached
 from agent.edge.libbpf import BpfError
 from agent.edge.maps import BpfMap
 
@@ -124,6 +125,9 @@ def _compile_and_pin(pins: Pins, root: Path, text: str, defines: list[str]) -> N
         maps, fresh = _choose_maps(pins, compiled)
         for hook in HOOKS:
             programs[hook.function] = _load_program(compiled, hook, maps)
+        with suppress(LoadFailed):  # told when it is wanted and not there
+            iterated = btf.function_id(ITERATED)
+            programs[LISTENERS.function] = _load_program(compiled, LISTENERS, maps, iterated)
         for name in fresh:
             links.obj_pin(maps[name], pins.maps / name)
         for name, fd in programs.items():
@@ -146,7 +150,7 @@ def _choose_maps(pins: Pins, compiled: Compiled) -> tuple[Mapping[str, int], lis
     return maps, fresh
 
 
-def _load_program(compiled: Compiled, hook: Hook, maps: Mapping[str, int]) -> int:
+def _load_program(compiled: Compiled, hook: Hook, maps: Mapping[str, int], btf_id: int = 0) -> int:
     function = compiled.functions[hook.function]
     exchange = {fd: maps[name] for fd, name in function.maps.items()}
     try:
@@ -156,6 +160,7 @@ def _load_program(compiled: Compiled, hook: Hook, maps: Mapping[str, int]) -> in
             hook.function.removeprefix("cordon_"),
             LICENSE,
             int(hook.attach_type) if hook.attach_type is not None else 0,
+            btf_id,
         )
     except BpfError as error:
         raise LoadFailed(

@@ -7,11 +7,12 @@ read core's state, which the loop replaces as a whole and never edits in place.
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
-from agent.core.abi import Process, SocketState
+from agent.core.abi import Process, SocketFlag, SocketState
 from agent.core.agent import Agent
 from agent.core.flows import Flow, Names, enum_name, proof_name
 from agent.core.model import Identity, Mode, Reason, Snapshot, Verdict
@@ -58,7 +59,9 @@ class LocalView:
 
     def _names_known(self) -> _Known:
         known, snapshot, applied = self._known, self._agent.snapshot, self._agent.applied
-        if snapshot is None or applied is None or snapshot is known.snapshot:
+        if snapshot is None or applied is None:
+            return known
+        if snapshot is known.snapshot and applied.generation == known.now.generation:
             return known
         if applied.version != snapshot.version:
             return known  # core is between the two
@@ -111,6 +114,7 @@ class LocalView:
         if self._kernel is None or self._pins is None:
             return
         response.generation = self._kernel.generation
+        response.adoption_seconds_left = self._kernel.adoption_left()
         response.hooks_attached = self._kernel.attached
         response.processes = self._kernel.processes.count()
         for count in counters.read_counters(self._pins.maps):
@@ -179,6 +183,8 @@ class LocalView:
                 remote_address=one.remote[0],
                 remote_port=one.remote[1],
                 pid=one.pid,
+                cookie=one.cookie,
+                ipv6=one.family == socket.AF_INET6,
             )
             if one.kernel is not None:
                 self._add_state(message, one.kernel)
@@ -196,6 +202,10 @@ class LocalView:
         message.rule = state.rule
         message.rule_name = names.rule(state.rule)
         message.generation = state.generation
+        connected = bool(message.remote_address)
+        message.adopted = connected and bool(state.flags & SocketFlag.ADOPTED)
+        if message.adopted and self._kernel is not None:
+            message.adopted_seconds_left = self._kernel.adoption_left()
 
 
 def _process_state(identity: int) -> str:

@@ -12,7 +12,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("instance", "state", "summary", "host_name", "host", "policy_version", "policy_expires", "generation", "rules", "entries", "workloads", "peers", "hooks_attached", "hooks_expected", "apply_seconds", "load_seconds", "refused", "processes", "counters", "lifelines", "modes", "uptime_seconds")
+    __slots__ = ("instance", "state", "summary", "host_name", "host", "policy_version", "policy_expires", "generation", "rules", "entries", "workloads", "peers", "hooks_attached", "hooks_expected", "apply_seconds", "load_seconds", "refused", "processes", "counters", "lifelines", "modes", "uptime_seconds", "adoption_seconds_left")
     class ModesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,7 @@ class StatusResponse(_message.Message):
     LIFELINES_FIELD_NUMBER: _ClassVar[int]
     MODES_FIELD_NUMBER: _ClassVar[int]
     UPTIME_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ADOPTION_SECONDS_LEFT_FIELD_NUMBER: _ClassVar[int]
     instance: str
     state: str
     summary: str
@@ -64,7 +65,8 @@ class StatusResponse(_message.Message):
     lifelines: _containers.RepeatedScalarFieldContainer[str]
     modes: _containers.ScalarMap[str, str]
     uptime_seconds: int
-    def __init__(self, instance: _Optional[str] = ..., state: _Optional[str] = ..., summary: _Optional[str] = ..., host_name: _Optional[str] = ..., host: _Optional[int] = ..., policy_version: _Optional[int] = ..., policy_expires: _Optional[int] = ..., generation: _Optional[int] = ..., rules: _Optional[int] = ..., entries: _Optional[int] = ..., workloads: _Optional[int] = ..., peers: _Optional[int] = ..., hooks_attached: _Optional[int] = ..., hooks_expected: _Optional[int] = ..., apply_seconds: _Optional[float] = ..., load_seconds: _Optional[float] = ..., refused: _Optional[str] = ..., processes: _Optional[int] = ..., counters: _Optional[_Iterable[_Union[Counter, _Mapping]]] = ..., lifelines: _Optional[_Iterable[str]] = ..., modes: _Optional[_Mapping[str, str]] = ..., uptime_seconds: _Optional[int] = ...) -> None: ...
+    adoption_seconds_left: float
+    def __init__(self, instance: _Optional[str] = ..., state: _Optional[str] = ..., summary: _Optional[str] = ..., host_name: _Optional[str] = ..., host: _Optional[int] = ..., policy_version: _Optional[int] = ..., policy_expires: _Optional[int] = ..., generation: _Optional[int] = ..., rules: _Optional[int] = ..., entries: _Optional[int] = ..., workloads: _Optional[int] = ..., peers: _Optional[int] = ..., hooks_attached: _Optional[int] = ..., hooks_expected: _Optional[int] = ..., apply_seconds: _Optional[float] = ..., load_seconds: _Optional[float] = ..., refused: _Optional[str] = ..., processes: _Optional[int] = ..., counters: _Optional[_Iterable[_Union[Counter, _Mapping]]] = ..., lifelines: _Optional[_Iterable[str]] = ..., modes: _Optional[_Mapping[str, str]] = ..., uptime_seconds: _Optional[int] = ..., adoption_seconds_left: _Optional[float] = ...) -> None: ...
 
 class Counter(_message.Message):
     __slots__ = ("kind", "direction", "verdict", "reason", "value")
@@ -127,7 +129,7 @@ class SocketsRequest(_message.Message):
     def __init__(self, pid: _Optional[int] = ...) -> None: ...
 
 class Socket(_message.Message):
-    __slots__ = ("protocol", "state", "local_address", "local_port", "remote_address", "remote_port", "pid", "local_identity", "local_workload", "peer_identity", "peer_workload", "proof", "verdict", "reason", "rule", "rule_name", "generation")
+    __slots__ = ("protocol", "state", "local_address", "local_port", "remote_address", "remote_port", "pid", "local_identity", "local_workload", "peer_identity", "peer_workload", "proof", "verdict", "reason", "rule", "rule_name", "generation", "cookie", "ipv6", "adopted", "adopted_seconds_left")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     LOCAL_ADDRESS_FIELD_NUMBER: _ClassVar[int]
@@ -145,6 +147,10 @@ class Socket(_message.Message):
     RULE_FIELD_NUMBER: _ClassVar[int]
     RULE_NAME_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
+    COOKIE_FIELD_NUMBER: _ClassVar[int]
+    IPV6_FIELD_NUMBER: _ClassVar[int]
+    ADOPTED_FIELD_NUMBER: _ClassVar[int]
+    ADOPTED_SECONDS_LEFT_FIELD_NUMBER: _ClassVar[int]
     protocol: str
     state: str
     local_address: str
@@ -162,7 +168,11 @@ class Socket(_message.Message):
     rule: int
     rule_name: str
     generation: int
-    def __init__(self, protocol: _Optional[str] = ..., state: _Optional[str] = ..., local_address: _Optional[str] = ..., local_port: _Optional[int] = ..., remote_address: _Optional[str] = ..., remote_port: _Optional[int] = ..., pid: _Optional[int] = ..., local_identity: _Optional[int] = ..., local_workload: _Optional[str] = ..., peer_identity: _Optional[int] = ..., peer_workload: _Optional[str] = ..., proof: _Optional[str] = ..., verdict: _Optional[str] = ..., reason: _Optional[str] = ..., rule: _Optional[int] = ..., rule_name: _Optional[str] = ..., generation: _Optional[int] = ...) -> None: ...
+    cookie: int
+    ipv6: bool
+    adopted: bool
+    adopted_seconds_left: float
+    def __init__(self, protocol: _Optional[str] = ..., state: _Optional[str] = ..., local_address: _Optional[str] = ..., local_port: _Optional[int] = ..., remote_address: _Optional[str] = ..., remote_port: _Optional[int] = ..., pid: _Optional[int] = ..., local_identity: _Optional[int] = ..., local_workload: _Optional[str] = ..., peer_identity: _Optional[int] = ..., peer_workload: _Optional[str] = ..., proof: _Optional[str] = ..., verdict: _Optional[str] = ..., reason: _Optional[str] = ..., rule: _Optional[int] = ..., rule_name: _Optional[str] = ..., generation: _Optional[int] = ..., cookie: _Optional[int] = ..., ipv6: _Optional[bool] = ..., adopted: _Optional[bool] = ..., adopted_seconds_left: _Optional[float] = ...) -> None: ...
 
 class SocketsResponse(_message.Message):
     __slots__ = ("sockets",)

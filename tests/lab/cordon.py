@@ -8,6 +8,7 @@ the agent's check of it, the kernel. `apply` returns when every agent has switch
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ AGENT = [sys.executable, "-m", "agent.cli.agent"]
 READY_SECONDS = 20.0
 SWITCH_SECONDS = 10.0
 RPC_SECONDS = 5.0
+CTL_SECONDS = 30.0
 
 
 @dataclass
@@ -133,6 +135,15 @@ class CordonHost:
         flows = self.stub().Observe(local_pb2.ObserveRequest())
         flows.initial_metadata()
         return flows
+
+    def ctl(self, *arguments: str) -> str:
+        """What `cordonctl` answers about this host."""
+        command = [sys.executable, "-m", "agent.cli.ctl", *arguments, "--socket", str(self.socket)]
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=CTL_SECONDS, check=False
+        )
+        assert done.returncode == 0, done
+        return done.stdout
 
     def kill9(self) -> None:
         """SIGKILL to the agent; what it pinned stays in force."""

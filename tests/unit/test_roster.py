@@ -13,6 +13,7 @@ from agent.core.commands import (
     RememberExecutable,
     TagProcess,
     WalkProcesses,
+    WalkSockets,
 )
 from agent.core.events import ExecutableHashed, FactsRead, ProcessesWalked, ProcessReport
 from agent.core.model import Identity, Selector, Snapshot, Workload
@@ -54,11 +55,12 @@ def kinds(commands: list[Command]) -> list[type[Command]]:
 
 def test_answer_is_written_with_the_questions_generation_and_remembered() -> None:
     commands = roster(Selector(exe="/opt/api")).on_facts(read(FACTS))
-    tag, remember = commands
+    tag, remember, sockets = commands
     assert isinstance(tag, TagProcess)
     assert (tag.after.identity, tag.after.generation, tag.after.stamp) == (300, 3, 9)
     assert tag.after.flags == ProcessFlag.ATTESTED
     assert remember == RememberExecutable(KEY, 300)
+    assert sockets == WalkSockets(42), "those that it was started with"
 
 
 def test_process_that_hangs_on_a_hash_stays_pending_and_is_not_remembered() -> None:
@@ -76,7 +78,7 @@ def test_process_that_was_somebody_is_pending_while_its_hash_is_read() -> None:
 
 def test_hash_that_is_there_decides_and_is_remembered() -> None:
     commands = roster(Selector(sha256=HASH)).on_facts(read(replace(FACTS, sha256=HASH)))
-    assert kinds(commands) == [TagProcess, RememberExecutable]
+    assert kinds(commands) == [TagProcess, RememberExecutable, WalkSockets]
 
 
 def test_executable_without_a_hash_is_not_remembered() -> None:
@@ -103,7 +105,8 @@ def test_executable_that_the_kernel_did_not_see_is_not_believed() -> None:
     """In a user namespace /proc/PID/exe can be pointed at any program."""
     made = roster(Selector(exe="/opt/api"), Selector(unit="api.service"))
     commands = made.on_facts(read(FACTS, BEFORE._replace(inode=6)))
-    (tag,) = commands
+    tag = commands[0]
+    assert kinds(commands) == [TagProcess, WalkSockets]
     assert isinstance(tag, TagProcess)
     assert tag.after.identity == 301, "by its unit, not by the path"
     assert tag.after.inode == 6, "what the kernel saw stays"
