@@ -59,9 +59,9 @@ class Attacker:
 
     def attempt(self, segment: Segment, verdict: str, reason: str) -> Evidence:
         """Send it, and hold what came of it against what should: only `allow` is answered."""
-        mark = self.scene.witness.mark()
+        mark = self.scene.testimony.mark()
         answered = self.is_answered(segment)
-        found = self.scene.witness.wait(
+        found = self.scene.testimony.wait(
             mark, "back", direction="ingress", verdict=verdict, reason=reason,
             remote_port=segment.source_port,
         )  # fmt: skip

@@ -18,7 +18,7 @@ from tests.lab.demo.live import SOME, Subscription, in_order
 from tests.lab.demo.loops import Loop, Loops, tally
 from tests.lab.demo.report import Evidence, Report
 from tests.lab.demo.scene import DB_PORT, PROGRAM_SECONDS, WEB, Call, Scene, said
-from tests.lab.demo.witness import kernel_counts, link_pins
+from tests.lab.demo.testimony import kernel_counts, link_pins
 
 ALLOWED = ("allow", "rule_allow")
 REFUSED = ("refuse", "no_rule")
@@ -79,7 +79,7 @@ class Crash:
             _wait_in_sync(host)
         seconds = time.monotonic() - started
         for name, host in self.hosts.items():
-            self.scene.witness.watch(name, host)
+            self.scene.testimony.watch(name, host)
         return seconds
 
     def allowed(self, attempts: int) -> Evidence:
@@ -147,10 +147,10 @@ class Crash:
 
     def named(self) -> Evidence:
         """The same program, when there is an agent to tell who it is."""
-        mark = self.scene.witness.mark()
+        mark = self.scene.testimony.mark()
         done = self.scene.run(self.newcomer, QUESTION)
         process = f"exit {done.returncode}, {' '.join(done.stdout.split()) or said(done)}"
-        verdict = self.scene.witness.wait(
+        verdict = self.scene.testimony.wait(
             mark, "back", verdict="allow", rule_name="web-reads-db", local_port=DB_PORT
         )
         return Evidence(

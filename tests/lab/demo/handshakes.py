@@ -22,7 +22,7 @@ from tests.lab.demo.scene import (
     redis_cli,
     said,
 )  # fmt: skip
-from tests.lab.demo.witness import Verdict
+from tests.lab.demo.testimony import Mark, Verdict
 from tests.lab.packets import EXPERIMENT_2
 
 TAG_MARK = b"\xc0\xd1"
@@ -72,7 +72,7 @@ def _allowed(scene: Scene, report: Report) -> None:
 
 def _check_allowed(scene: Scene, report: Report, title: str, case: Allowed) -> None:
     def look() -> Evidence:
-        mark = scene.witness.mark()
+        mark = scene.testimony.mark()
         wire = scene.wires[case.server]
         wire.clear()
         done = scene.run(case.call)
@@ -89,15 +89,15 @@ def _check_allowed(scene: Scene, report: Report, title: str, case: Allowed) -> N
     report.check(title, case.call.text, look)
 
 
-def _both_ends(scene: Scene, mark: int, case: Allowed) -> tuple[Verdict, Verdict]:
+def _both_ends(scene: Scene, mark: Mark, case: Allowed) -> tuple[Verdict, Verdict]:
     """The client's and the server's verdict on an allowed connection."""
     call = case.call
     allowed = {"verdict": "allow", "rule_name": case.rule, "proof": "tag"}
-    client = scene.witness.wait(
+    client = scene.testimony.wait(
         mark, call.host,
         direction="egress", remote_address=call.address, remote_port=call.port, **allowed,
     )  # fmt: skip
-    server = scene.witness.wait(
+    server = scene.testimony.wait(
         mark, case.server,
         direction="ingress", local_address=call.address, local_port=call.port, **allowed,
     )  # fmt: skip
@@ -134,10 +134,10 @@ def check_refused_at_connect(scene: Scene, report: Report, title: str, call: Cal
     """The program is told at once, and nothing leaves its host."""
 
     def look() -> Evidence:
-        mark = scene.witness.mark()
+        mark = scene.testimony.mark()
         scene.wires[call.host].clear()
         done = scene.run(call)
-        verdict = scene.witness.wait(
+        verdict = scene.testimony.wait(
             mark, call.host, direction="egress", verdict="refuse", reason="no_rule",
             remote_address=call.address, remote_port=call.port,
         )  # fmt: skip
@@ -178,11 +178,11 @@ def check_dropped(scene: Scene, report: Report, title: str, case: Dropped) -> No
     """The SYN arrives at the server's host, and its kernel lets nobody answer."""
 
     def look() -> Evidence:
-        mark = scene.witness.mark()
+        mark = scene.testimony.mark()
         wire = scene.wires[case.server]
         wire.clear()
         done = scene.run(case.call)
-        verdict = scene.witness.wait(
+        verdict = scene.testimony.wait(
             mark, case.server,
             direction="ingress", verdict="refuse", reason="no_rule", peer_workload=case.peer,
             local_address=case.call.address, local_port=case.call.port,

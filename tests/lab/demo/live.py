@@ -26,7 +26,7 @@ from tests.lab.demo.scene import (
     Scene,
     redis_cli,
 )  # fmt: skip
-from tests.lab.demo.witness import REPORT_SECONDS, Verdict
+from tests.lab.demo.testimony import REPORT_SECONDS, Mark, Verdict
 
 PUBLISH = "return redis.call('publish', 'news', redis.call('incr', 'number'))"
 SOME = 30
@@ -88,12 +88,12 @@ class Subscription:
             lambda: self.published() >= want, f"{more} more published", timeout=PROGRAM_SECONDS
         )
 
-    def refusals(self, mark: int) -> list[Verdict]:
+    def refusals(self, mark: Mark) -> list[Verdict]:
         """Of this one connection, by either end."""
-        witness = self.scene.witness
+        testimony = self.scene.testimony
         return [
-            *witness.since(mark, "front", verdict="refuse", local_port=self.port),
-            *witness.since(mark, "back", verdict="refuse", remote_port=self.port),
+            *testimony.since(mark, "front", verdict="refuse", local_port=self.port),
+            *testimony.since(mark, "back", verdict="refuse", remote_port=self.port),
         ]
 
 
@@ -134,7 +134,7 @@ def show(scene: Scene, report: Report) -> Subscription:
 
 def _cut(subscription: Subscription) -> Evidence:
     scene = subscription.scene
-    mark = scene.witness.mark()
+    mark = scene.testimony.mark()
     wire = scene.wires["front"]
     scene.cordon.apply(REVOKED)  # returns when both kernels have switched
     delivered = subscription.delivered_bytes()
@@ -164,13 +164,13 @@ def _cut(subscription: Subscription) -> Evidence:
 
 def _restore(subscription: Subscription) -> Evidence:
     scene = subscription.scene
-    mark = scene.witness.mark()
+    mark = scene.testimony.mark()
     before = len(subscription.received())
     scene.cordon.apply(POLICY)
     subscription.wait_received(2 * SOME)
     # By the reason and not by the rule's name: in the moment of the switch an agent may still read
     # the kernel's words with the names of the policy before.
-    verdict = scene.witness.wait(
+    verdict = scene.testimony.wait(
         mark, "back", verdict="allow", reason="rule_allow", remote_port=subscription.port
     )
     numbers = subscription.received()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from tests.lab import Lab, LabHost, LabProcess, Sniffer, wait_until
 from tests.lab.cordon import Cordon
-from tests.lab.demo.witness import Witness
+from tests.lab.demo.testimony import Testimony
 
 WEB_PORT = 80
 DB_PORT = 6379
@@ -153,7 +153,7 @@ class Scene:
 
     lab: Lab
     cordon: Cordon
-    witness: Witness
+    testimony: Testimony
     wires: dict[str, Sniffer]
 
     @property
@@ -200,11 +200,11 @@ def scene() -> Iterator[Scene]:
         cordon = Cordon(lab, hosts=["front", "back"])
         try:
             cordon.start(POLICY)
-            witness = Witness()
+            testimony = Testimony()
             for name, host in cordon.hosts.items():
-                witness.watch(name, host)
+                testimony.watch(name, host)
             _start_servers(cordon)
-            yield Scene(lab, cordon, witness, {name: Sniffer(lab[name]) for name in cordon.hosts})
+            yield Scene(lab, cordon, testimony, {name: Sniffer(lab[name]) for name in cordon.hosts})
         finally:
             cordon.close()
 

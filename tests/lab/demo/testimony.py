@@ -7,20 +7,16 @@ and not from an agent, because there are times in the demo when there is none.
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
-import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-
-import grpc
 
 from agent.edge.counters import read_counters
 from agent.edge.hooks import Pins
 from agent.pb import local_pb2
 from tests.lab.cordon import CordonHost
-from tests.lab.waiting import wait_until
+from tests.lab.witness import Witness
 
 REPORT_SECONDS = 10.0
 """An event takes milliseconds; on a machine under load, longer."""
@@ -53,47 +49,47 @@ class Verdict:
         return " ".join(self.line)
 
 
-class Witness:
-    """Listens to the agents of several hosts at once."""
+Mark = Mapping[str, int]
+"""A moment, as a place in what each host's agent has reported."""
+
+
+class Testimony:
+    """What the agents of several hosts report."""
 
     def __init__(self) -> None:
-        self._seen: list[Verdict] = []
+        self._witnesses: dict[str, Witness] = {}
 
     def watch(self, name: str, host: CordonHost) -> None:
-        """From the return of this call on, nothing that this host's agent reports is missed."""
-        flows = host.observe()
-        threading.Thread(
-            target=self._listen, args=(name, flows), name=f"witness-{name}", daemon=True
-        ).start()
+        """From the return of this call on, nothing that this host's agent reports is missed.
 
-    def _listen(self, name: str, flows: Iterator[local_pb2.Flow]) -> None:
-        with contextlib.suppress(grpc.RpcError):  # the agent ended
-            for flow in flows:
-                self._seen.append(Verdict(name, flow))
+        To be called anew for a new agent; what the one before reported is forgotten.
+        """
+        self._witnesses[name] = Witness(host)
 
-    def mark(self) -> int:
-        """Now, as a place in what was reported."""
-        return len(self._seen)
+    def mark(self) -> Mark:
+        """Now."""
+        return {name: witness.mark for name, witness in self._witnesses.items()}
 
-    def since(self, mark: int, host: str, **fields: object) -> list[Verdict]:
+    def since(self, mark: Mark, host: str, **fields: object) -> list[Verdict]:
         """A host's verdicts since the mark of which these fields of the flow are so."""
         return [
-            verdict
-            for verdict in self._seen[mark:]
-            if verdict.host == host
-            and all(getattr(verdict.flow, name) == value for name, value in fields.items())
+            Verdict(host, flow)
+            for flow in self._witnesses[host].since(mark[host])
+            if all(getattr(flow, name) == value for name, value in fields.items())
         ]
 
-    def wait(self, mark: int, host: str, **fields: object) -> Verdict:
+    def wait(self, mark: Mark, host: str, **fields: object) -> Verdict:
         """The first such verdict, past or to come. AssertionError at the end."""
-        wanted = f"{host} reports {' '.join(map(str, fields.values()))}"
-        try:
-            found = wait_until(
-                lambda: self.since(mark, host, **fields), wanted, timeout=REPORT_SECONDS
+        witness = self._witnesses[host]
+        found = witness.wait(lambda: self.since(mark, host, **fields), REPORT_SECONDS)
+        if not found:
+            others = "; ".join(
+                str(verdict) for name in self._witnesses for verdict in self.since(mark, name)[-2:]
             )
-        except AssertionError:
-            others = "; ".join(map(str, self._seen[mark:][-4:])) or "nothing"
-            raise AssertionError(f"expected that {wanted}; reported was: {others}") from None
+            wanted = " ".join(map(str, fields.values()))
+            raise AssertionError(
+                f"expected that {host} reports {wanted}; reported was: {others or 'nothing'}"
+            )
         return found[0]
 
 
