@@ -12,7 +12,8 @@ from pathlib import Path
 
 import click
 
-from agent.cli.local import TIMEOUT_SECONDS, agent_options, as_dict, connected, endpoint
+from agent.cli import local_view as view
+from agent.cli.connection import TIMEOUT_SECONDS, agent_options, connected
 from agent.cli.output import Exit, fail, output_option, print_json, print_table
 from agent.edge import sock_destroy
 from agent.edge.sock_destroy import Connection
@@ -24,19 +25,18 @@ from agent.pb import local_pb2 as pb
 @click.option("--pid", type=click.IntRange(1), default=None, help="Only this process's.")
 @click.option("--cut", is_flag=True, help="End them now: both ends see a reset and may reconnect.")
 @output_option
-def adopt_command(
-    instance: str, socket: Path | None, pid: int | None, cut: bool, output: str
-) -> None:
+def adopt_command(path: Path, pid: int | None, cut: bool, output: str) -> None:
     """List connections older than the first policy; with --cut, end them."""
-    with connected(instance, socket) as agent:
+    with connected(path) as agent:
         answer = agent.Sockets(pb.SocketsRequest(pid=pid or 0), timeout=TIMEOUT_SECONDS)
     adopted = [one for one in answer.sockets if one.adopted]
     failed = _cut(adopted) if cut else []
     if output == "json":
-        print_json([as_dict(one) for one in adopted])
+        print_json([view.as_dict(one) for one in adopted])
     else:
-        columns = ["proto", "state", "local", "workload", "remote", "left", "pid"]
-        print_table(columns, [_row(one) for one in adopted])
+        print_table(view.ADOPTED_COLUMNS, map(view.adopted_row, adopted))
+    if answer.more:
+        click.echo("cordonctl: there are more sockets, name a process by --pid", err=True)
     if failed:
         fail(failed, Exit.REFUSED)
 
@@ -55,18 +55,6 @@ def _cut(adopted: list[pb.Socket]) -> list[str]:
         if one.protocol == "tcp"
     ]
     return [
-        f"cannot end the connection of process {c.pid} to {endpoint(*c.remote)}: {reason}"
+        f"cannot end the connection of process {c.pid} to {view.endpoint(*c.remote)}: {reason}"
         for c, reason in sock_destroy.destroy(connections)
     ]
-
-
-def _row(one: pb.Socket) -> tuple[object, ...]:
-    return (
-        one.protocol,
-        one.state or "-",
-        endpoint(one.local_address, one.local_port),
-        one.local_workload or "-",
-        endpoint(one.remote_address, one.remote_port),
-        f"{one.adopted_seconds_left:.0f} s",
-        one.pid,
-    )

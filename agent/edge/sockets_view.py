@@ -7,6 +7,7 @@ import contextlib
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from agent.core.abi import SocketState
@@ -14,7 +15,7 @@ from agent.edge import foreign_sockets
 from agent.edge.maps import BpfMap
 
 MAX_SOCKETS = 10_000
-"""An answer's bound; the rest is left out."""
+"""An answer's bound."""
 _TCP_STATES = (
     "", "established", "syn-sent", "syn-recv", "fin-wait-1", "fin-wait-2", "time-wait", "close",
     "close-wait", "last-ack", "listen", "closing", "syn-recv",
@@ -41,16 +42,15 @@ class SocketSeen:
     kernel: SocketState | None
 
 
-def sockets_of(pids: Iterable[int], maps: Path) -> list[SocketSeen]:
-    """Sockets of these processes; a process or socket that vanishes meanwhile is left out."""
-    found: list[SocketSeen] = []
+def sockets_of(pids: Iterable[int], maps: Path) -> tuple[list[SocketSeen], bool]:
+    """Sockets of these processes, and whether there are more than an answer may hold.
+
+    A process or socket that vanishes meanwhile is left out.
+    """
     with BpfMap.open_pinned(maps / "sockets") as states:
-        for pid in pids:
-            for seen in _of_process(pid, states):
-                found.append(seen)
-                if len(found) >= MAX_SOCKETS:
-                    return found
-    return found
+        every = (seen for pid in pids for seen in _of_process(pid, states))
+        found = list(islice(every, MAX_SOCKETS + 1))
+    return found[:MAX_SOCKETS], len(found) > MAX_SOCKETS
 
 
 def _of_process(pid: int, states: BpfMap) -> Iterator[SocketSeen]:
