@@ -27,7 +27,7 @@ from agent.core import commands, events
 from agent.core.abi import FlowEvent
 from agent.core.agent import Agent
 from agent.core.commands import Command
-from agent.core.events import Event, ProcessReport
+from agent.core.events import Event
 from agent.core.flows import describe
 from agent.edge import cache_file, cgroups, clock, loader_child, local_server, logs, sd_notify
 from agent.edge.file_watch import FileWatch
@@ -175,9 +175,6 @@ class Daemon:
     def _observers_changed(self, count: int) -> None:
         self._tell(events.ObserversChanged(count))
 
-    def _process_reported(self, report: ProcessReport) -> None:
-        self._tell(events.ProcessReported(report))
-
     def _flow_seen(self, event: FlowEvent) -> None:
         names = self._view.names_under(event.generation)
         self._flows.add(describe(event, names, self._wall_offset_ns))
@@ -224,6 +221,8 @@ class Daemon:
                 self._work.put_nowait(lambda: asyncio.to_thread(self._tagger.walk_sockets, command))
             case commands.TagSockets():
                 self._work.put_nowait(lambda: asyncio.to_thread(self._tagger.tag_sockets, command))
+            case commands.SweepExecutables():
+                self._work.put_nowait(lambda: asyncio.to_thread(self._sweep))
             case commands.EndAdoption():
                 self._work.put_nowait(self._end_adoption)
             case commands.WriteCache():
@@ -256,7 +255,7 @@ class Daemon:
         self._kernel.set_observe(on=self._observe)
         self._tagger = Tagger(self._reader, self._kernel.processes, self._hasher, self._place.pins)
         self._view.open(self._kernel, self._place.pins)
-        self._listen(self._kernel.process_reports(self._process_reported))
+        self._listen(self._kernel.process_events(self._tell))
         self._listen(self._kernel.flow_events(self._flow_seen))
         self._loaded = True
 
@@ -279,6 +278,9 @@ class Daemon:
             return await asyncio.to_thread(self._kernel.apply, command.snapshot)
         except (BpfError, ValueError) as error:
             return events.PolicyNotApplied(command.snapshot.version, str(error))
+
+    def _sweep(self) -> None:
+        self._kernel.processes.forget_cgroups(self._place.root)
 
     async def _end_adoption(self) -> Event:
         return events.AdoptionEnded(self._kernel.end_adoption())

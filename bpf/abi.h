@@ -313,6 +313,7 @@ struct record {
 #define PROCESS_EVENT_EXEC 1	// a new image, not in `executables`
 #define PROCESS_EVENT_STALE 2	// uid or cgroup are no longer those attested
 #define PROCESS_EVENT_UNKNOWN 3 // a process without an entry used a socket
+#define PROCESS_EVENT_STARTED 4 // a workload began, by a known exec: it may have been given sockets
 struct process_event {
 	struct executable_key executable; // all zero where only the daemon can tell
 	__u32 kind;			  // PROCESS_EVENT_*

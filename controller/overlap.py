@@ -21,6 +21,7 @@ _GLOB = re.compile(r"[*?[]")
 _ID = re.compile(r"[0-9a-f]{12,64}\Z")
 _PRINTABLE = [chr(code) for code in range(32, 127)]
 _STAR = "*"
+_ROOT = {"root": "0"}
 
 
 def may_tie(one: Selector, other: Selector) -> bool:
@@ -58,7 +59,10 @@ def _apart(one: Selector, other: Selector) -> bool:
 
 
 def _owners_apart(one: str, other: str) -> bool:
-    """A name and a number may be the same user's."""
+    """A name and a number may be the same user's; only of root's are both known."""
+    one, other = _ROOT.get(one, one), _ROOT.get(other, other)
+    if "0" in (one, other):
+        return one != other
     return one != other and one.isdigit() == other.isdigit()
 
 

@@ -131,6 +131,7 @@ class ProcessEventKind(IntEnum):
     EXEC = 1
     STALE = 2
     UNKNOWN = 3
+    STARTED = 4
 
 
 T = TypeVar("T", bound=tuple[object, ...])

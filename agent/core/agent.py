@@ -26,6 +26,7 @@ from agent.core.commands import (
     ReadSnapshot,
     SetObserve,
     Stop,
+    SweepExecutables,
     TagSockets,
     WalkSockets,
     WriteCache,
@@ -35,6 +36,9 @@ from agent.core.intake import Candidate, Intake
 from agent.core.model import Action, Snapshot
 from agent.core.roster import Roster
 from agent.core.standing import Stage, Standing, State
+
+SWEEP_TICKS = 6
+"""Removed cgroups' executables are forgotten so often: every half a minute."""
 
 
 def _log(level: Level, message: str, **fields: str | int | float) -> Log:
@@ -57,6 +61,7 @@ class Agent:
         self._loaded = False
         self._attach_pending = False
         self._adoption_ends = 0.0
+        self._ticks = 0
         self._ready = False
         self._roster = Roster()
 
@@ -95,6 +100,8 @@ class Agent:
                 return self._roster.on_facts(event)
             case events.ProcessReported():
                 return self._roster.on_reported(event.report)
+            case events.ProcessStarted():
+                return [WalkSockets(event.pid)]
             case events.FactsNotRead():
                 return self._roster.on_facts_not_read(event)
             case events.ExecutableHashed():
@@ -268,10 +275,14 @@ class Agent:
 
     def _on_tick(self, at: float) -> list[Command]:
         self.standing.at = at
-        if not self._adoption_ends or at < self._adoption_ends:
-            return []
-        self._adoption_ends = 0.0
-        return [EndAdoption()]
+        commands: list[Command] = []
+        self._ticks += 1
+        if self._loaded and self._ticks % SWEEP_TICKS == 0:
+            commands.append(SweepExecutables())
+        if self._adoption_ends and at >= self._adoption_ends:
+            self._adoption_ends = 0.0
+            commands.append(EndAdoption())
+        return commands
 
     def _on_adoption_ended(self, event: events.AdoptionEnded) -> list[Command]:
         if self.applied is not None:

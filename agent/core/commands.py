@@ -145,6 +145,11 @@ class ForgetExecutables(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class SweepExecutables(Command):
+    """Forget those of cgroups that are gone."""
+
+
+@dataclass(frozen=True, slots=True)
 class SetObserve(Command):
     """Whether allowed connections make events too."""
 

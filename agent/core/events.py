@@ -131,6 +131,13 @@ class ProcessReported(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessStarted(Event):
+    """Somebody without a workload started one that the kernel knew at once."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
 class FactsRead(Event):
     """before: the kernel's entry, read before the facts; None if there is none."""
 

@@ -7,6 +7,8 @@ It is looked up in /proc, never assumed: on a host with both hierarchies it is n
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +64,18 @@ def walk(root: Path) -> Iterator[Path]:
             pending.extend(child for child in folder.iterdir() if child.is_dir())
         except OSError:
             continue
+
+
+def ids(root: Path) -> Iterator[int]:
+    """Ids of `root` and every cgroup below it, without a system call for each."""
+    yield cgroup_id(root)
+    pending = [os.fspath(root)]
+    while pending:
+        with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield entry.inode()
+                    pending.append(entry.path)
 
 
 def pids(root: Path) -> Iterator[int]:

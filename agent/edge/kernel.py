@@ -19,9 +19,16 @@ from agent.core.abi import (
     PROCESS_EVENT,
     ControlFlag,
     FlowEvent,
+    ProcessEventKind,
 )
 from agent.core.compile import compile_policy
-from agent.core.events import PolicyApplied, ProcessReport
+from agent.core.events import (
+    Event,
+    PolicyApplied,
+    ProcessReport,
+    ProcessReported,
+    ProcessStarted,
+)
 from agent.core.model import Settings as PolicySettings
 from agent.core.model import Snapshot
 from agent.edge import cgroups, clock, hooks
@@ -153,12 +160,16 @@ class Kernel:
         """Raises BpfError; nothing more is attached then than before."""
         hooks.attach(self._place.pins, self._place.root)
 
-    def process_reports(self, receive: Callable[[ProcessReport], None]) -> RingBuffer:
-        """The kernel's questions, one call each."""
+    def process_events(self, receive: Callable[[Event], None]) -> RingBuffer:
+        """The kernel's questions and news about processes, one call each."""
 
         def decode(record: bytes) -> None:
             event = PROCESS_EVENT.unpack(record)
-            receive(ProcessReport(event.tgid, event.generation, event.executable))
+            if event.kind == ProcessEventKind.STARTED:
+                receive(ProcessStarted(event.tgid))
+                return
+            report = ProcessReport(event.tgid, event.generation, event.executable)
+            receive(ProcessReported(report))
 
         return self._ring("process_events", decode)
 

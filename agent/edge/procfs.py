@@ -166,7 +166,7 @@ class ProcessReader:
         return self.runtimes.names(container) if container is not None else ("", "")
 
     def _cgroup(self, folder: int) -> str:
-        path = cgroups.parse_membership(_content(folder, "cgroup"))
+        path = cgroups.parse_membership(os.fsdecode(_bytes(folder, "cgroup")))
         if path is None or not f"{path}/".startswith(f"{self._prefix}/"):
             raise ProcessLookupError("it is not below the instance's cgroup root")
         return path[len(self._prefix) :] or "/"
@@ -202,9 +202,13 @@ class ProcessReader:
 
 
 def _content(folder: int, name: str) -> str:
+    return _bytes(folder, name).decode(errors="replace")
+
+
+def _bytes(folder: int, name: str) -> bytes:
     fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     try:
-        return os.read(fd, 65536).decode(errors="replace")
+        return os.read(fd, 65536)
     finally:
         os.close(fd)
 

@@ -4,10 +4,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+import select
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from agent.edge import cgroups
+from agent.edge.process_maps import ProcessMaps
 from agent.pb import local_pb2
-from tests.lab import LabHost, wait_until
+from tests.lab import LabHost, LabProcess, wait_until
 from tests.lab.cordon import RPC_SECONDS, Cordon, CordonHost, cordon
 
 SEGMENTS = """
@@ -32,11 +40,46 @@ def policy(*documents: str) -> str:
     return "".join(documents) + SEGMENTS
 
 
+@contextlib.contextmanager
+def racer() -> Iterator[Path]:
+    """A folder that every user may read, with the program `racer` in it."""
+    folder = Path(tempfile.mkdtemp(prefix="cordon-racer-", dir="/var/tmp"))
+    try:
+        folder.chmod(0o755)
+        source = Path(__file__).with_name("racer.c")
+        command = ["gcc", "-Wall", "-Werror", "-static", "-O1", "-pthread", str(source)]
+        subprocess.run([*command, "-o", str(folder / "racer")], check=True, timeout=120)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def read_line(process: LabProcess, timeout: float = 20.0) -> str:
+    """A line of the process's standard output, which is a pipe."""
+    stream = process.popen.stdout
+    assert stream is not None
+    line = b""
+    while not line.endswith(b"\n"):
+        ready, _, _ = select.select([stream], [], [], timeout)
+        assert ready, f"{process.argv} said nothing within {timeout:g} s"
+        piece = os.read(stream.fileno(), 1)
+        assert piece, f"{process.argv} ended with status {process.wait()}"
+        line += piece
+    return line.decode().strip()
+
+
+def write_line(process: LabProcess) -> None:
+    assert process.popen.stdin is not None
+    process.popen.stdin.write(b"\n")
+    process.popen.stdin.flush()
+
+
 class Host:
     """Host `a` of a running Cordon, asked as `cordonctl ps` asks."""
 
-    def __init__(self, running: Cordon) -> None:
+    def __init__(self, running: Cordon, text: str) -> None:
         self.running = running
+        self.text = text
         self.agent: CordonHost = running["a"]
 
     @property
@@ -66,6 +109,40 @@ class Host:
 
         return wait_until(ask, f"process {pid} is {name}", timeout=timeout)  # type: ignore[return-value]
 
+    def start(self, argv: Sequence[str], unit: str, user: str | int | None = None) -> LabProcess:
+        """Start a program whose standard input and output are ours."""
+        pipe = subprocess.PIPE
+        return self.lab.spawn(argv, unit, user=user, stdin=pipe, stdout=pipe)
+
+    def settled_as(self, pid: int, exe: str) -> str:
+        """As `settled`, once the process runs an executable whose path holds this."""
+
+        def there() -> bool:
+            process = self.process(pid)
+            return process is not None and exe in process.exe
+
+        wait_until(there, f"process {pid} runs {exe}")
+        return self.settled(pid)
+
+    def owners(self, pid: int, state: str = "established") -> list[str]:
+        """Whose the process's sockets in this state are, as the kernel sees it."""
+        return [s.local_workload for s in self.agent.sockets(pid) if s.state == state]
+
+    def entries(self) -> dict[int, object]:
+        """The kernel's own."""
+        maps = ProcessMaps(self.agent.pins / "maps")
+        try:
+            return dict(maps.all())
+        finally:
+            maps.close()
+
+    def living(self) -> list[int]:
+        return list(cgroups.pids(self.lab.cgroup))
+
+    def walk_again(self) -> None:
+        """The same policy as a new revision: every process is looked at anew."""
+        self.running.apply(self.text)
+
     def outcome(self, name: str) -> int:
         return self.agent.outcomes().get(name, 0)
 
@@ -80,4 +157,4 @@ def name_of(process: local_pb2.Process) -> str:
 def one_host(text: str, **extra: object) -> Iterator[Host]:
     """A lab of one host with an agent under this policy."""
     with cordon(text, ("a",), **extra) as running:
-        yield Host(running)
+        yield Host(running, text)

@@ -106,6 +106,10 @@ class CordonHost:
     def outcomes(self) -> dict[str, int]:
         return {c.reason: c.value for c in self.status().counters if c.kind == "outcome"}
 
+    def held_times(self) -> dict[str, int]:
+        """How many connections were held for how long."""
+        return {c.reason: c.value for c in self.status().counters if c.kind == "held"}
+
     def sockets(self, pid: int = 0) -> list[local_pb2.Socket]:
         answer = self.stub().Sockets(local_pb2.SocketsRequest(pid=pid), timeout=RPC_SECONDS)
         return list(answer.sockets)
