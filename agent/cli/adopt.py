@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from agent.cli import local_view as view
-from agent.cli.connection import TIMEOUT_SECONDS, agent_options, connected
+from agent.cli.connection import PID, TIMEOUT_SECONDS, agent_options, connected
 from agent.cli.output import Exit, fail, output_option, print_json, print_table
 from agent.edge import sock_destroy
 from agent.edge.sock_destroy import Connection
@@ -22,7 +22,7 @@ from agent.pb import local_pb2 as pb
 
 @click.command("adopt")
 @agent_options
-@click.option("--pid", type=click.IntRange(1), default=None, help="Only this process's.")
+@click.option("--pid", type=PID, help="Only this process's.")
 @click.option("--cut", is_flag=True, help="End them now: both ends see a reset and may reconnect.")
 @output_option
 def adopt_command(path: Path, pid: int | None, cut: bool, output: str) -> None:

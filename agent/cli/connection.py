@@ -29,6 +29,8 @@ _MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _SUN_PATH_BYTES = 107
 """What sockaddr_un holds beside its closing zero (unix(7))."""
 
+PID = click.IntRange(1, 1 << 22)
+"""The most that a kernel numbers (PID_MAX_LIMIT, linux/threads.h)."""
 _PATH = click.Path(path_type=Path, readable=False)
 """Whether it can be read is found out by reading it, and told in our own words."""
 _OPTIONS = (

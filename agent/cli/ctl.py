@@ -41,7 +41,12 @@ COMMANDS: Mapping[str, Command] = {
         "agent.cli.policy", "explain_command", "Say whether a connection would pass, and why."
     ),
     "observe": Command("agent.cli.local", "observe_command", "Verdicts as they happen."),
-    "ps": Command("agent.cli.local", "ps_command", "Who every process is, and by which evidence."),
+    "ps": Command(
+        "agent.cli.processes", "ps_command", "Who every process is, and by which evidence."
+    ),
+    "whois": Command(
+        "agent.cli.processes", "whois_command", "Who a process is, and why no other workload."
+    ),
     "sockets": Command(
         "agent.cli.local", "sockets_command", "Every socket's identities, verdict and rule."
     ),

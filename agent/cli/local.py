@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cordonctl status | ps | sockets | observe`: asks the agent of this host over its Unix socket.
+"""`cordonctl status | sockets | observe`: asks the agent of this host over its Unix socket.
 
 Exit statuses: 0 answered; 1 no agent, or it could not answer; 2 the command line is wrong.
 """
@@ -14,11 +14,9 @@ from typing import Any
 import click
 
 from agent.cli import local_view as view
-from agent.cli.connection import TIMEOUT_SECONDS, agent_options, connected
+from agent.cli.connection import PID, TIMEOUT_SECONDS, agent_options, connected
 from agent.cli.follow import follow
 from agent.cli.output import (
-    Exit,
-    fail,
     output_option,
     print_facts,
     print_json,
@@ -28,8 +26,6 @@ from agent.cli.output import (
 from agent.core.model import Reason, Verdict
 from agent.pb import local_pb2 as pb
 
-_PID = click.IntRange(1, 1 << 22)
-"""The most that a kernel numbers (PID_MAX_LIMIT, linux/threads.h)."""
 _VERDICTS = [verdict.name.lower() for verdict in Verdict if verdict is not Verdict.NONE]
 _REASONS = [reason.name.lower() for reason in Reason if reason is not Reason.NONE]
 
@@ -50,25 +46,9 @@ def status_command(path: Path, output: str) -> None:
         print_table(view.COUNTER_COLUMNS, view.counter_rows(status.counters))
 
 
-@click.command("ps")
-@agent_options
-@click.option("--pid", type=_PID, help="Only this process.")
-@output_option
-def ps_command(path: Path, pid: int | None, output: str) -> None:
-    """Who every process is, and by which evidence."""
-    with connected(path) as agent:
-        answer = agent.Processes(pb.ProcessesRequest(pid=pid or 0), timeout=TIMEOUT_SECONDS)
-    if pid is not None and not answer.processes:
-        fail([f"process {pid} is not of this instance, or has ended"], Exit.REFUSED)
-    if output == "json":
-        print_json([view.as_dict(process) for process in answer.processes])
-    else:
-        print_table(view.PROCESS_COLUMNS, map(view.process_row, answer.processes))
-
-
 @click.command("sockets")
 @agent_options
-@click.option("--pid", type=_PID, help="Only this process's.")
+@click.option("--pid", type=PID, help="Only this process's.")
 @output_option
 def sockets_command(path: Path, pid: int | None, output: str) -> None:
     """Every socket's identities, verdict and rule."""
@@ -98,7 +78,7 @@ def sockets_command(path: Path, pid: int | None, output: str) -> None:
 )  # fmt: skip
 @click.option("--port", type=click.IntRange(1, 65535), help="Of either side.")
 @click.option("--direction", type=click.Choice(["ingress", "egress"]), help="As this host sees it.")
-@click.option("--pid", type=_PID, help="Of the process on this host.")
+@click.option("--pid", type=PID, help="Of the process on this host.")
 @click.option(
     "--last", type=click.IntRange(0, 100_000), default=0, metavar="N",
     help="First the newest N that the agent has kept.",

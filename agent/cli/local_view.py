@@ -15,7 +15,6 @@ from agent.pb import local_pb2 as pb
 Row = tuple[object, ...]
 
 COUNTER_COLUMNS = ("counter", "direction", "verdict", "reason", "count")
-PROCESS_COLUMNS = ("pid", "command", "workload", "identity", "mode", "state", "evidence")
 SOCKET_COLUMNS = (
     "proto", "state", "local", "workload", "remote", "peer", "proof", "verdict", "reason", "rule",
     "adopted", "pid",
@@ -79,12 +78,9 @@ def counter_rows(counters: Iterable[pb.Counter]) -> list[Row]:
     return [(c.kind, c.direction, c.verdict, c.reason, c.value) for c in counters]
 
 
-def process_row(process: pb.Process) -> Row:
-    workload = f"{process.segment}/{process.workload}".strip("/")
-    return (
-        process.pid, process.command, workload, process.identity, process.mode, process.state,
-        " ".join(process.evidence),
-    )  # fmt: skip
+def workload_of(process: pb.Process) -> str:
+    """segment/name; of a process without a workload what it is called instead."""
+    return f"{process.segment}/{process.workload}".strip("/")
 
 
 def socket_row(one: pb.Socket) -> Row:

@@ -33,7 +33,7 @@ from agent.core.commands import (
 )
 from agent.core.events import Event, Source
 from agent.core.intake import Candidate, Intake
-from agent.core.model import Action, Snapshot
+from agent.core.model import Action, Snapshot, Workload
 from agent.core.roster import Roster
 from agent.core.standing import Stage, Standing, State
 
@@ -78,6 +78,10 @@ class Agent:
     def interest(self) -> attest.Interest:
         """The facts that the policy in force asks for."""
         return self._roster.interest
+
+    @property
+    def workloads(self) -> tuple[Workload, ...]:
+        return self.snapshot.workloads if self.snapshot is not None else ()
 
     def judge(self, facts: attest.Facts) -> attest.Attestation:
         """Who a process is under the policy in force."""

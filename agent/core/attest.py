@@ -43,6 +43,7 @@ class Facts:
     device: the executable's, as the kernel writes it (major << 20 | minor).
     sha256: of its content, in hex; empty if it cannot be had, None if nobody has asked yet.
     container_name, container_image: as the runtime's files say; empty if they do not.
+    parent: pid of the parent, for people.
     """
 
     pid: int
@@ -63,6 +64,7 @@ class Facts:
     sha256: str | None = None
     container_name: str = ""
     container_image: str = ""
+    parent: int = 0
 
 
 def without_executable(facts: Facts) -> Facts:

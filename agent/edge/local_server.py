@@ -47,6 +47,11 @@ class LocalService(local_pb2_grpc.LocalServiceServicer):
     ) -> pb.ProcessesResponse:
         return await asyncio.to_thread(self._view.processes, request.pid)
 
+    async def Whois(
+        self, request: pb.WhoisRequest, context: grpc.aio.ServicerContext
+    ) -> pb.WhoisResponse:
+        return await asyncio.to_thread(self._view.whois, request.pid)
+
     async def Sockets(
         self, request: pb.SocketsRequest, context: grpc.aio.ServicerContext
     ) -> pb.SocketsResponse:

@@ -13,8 +13,10 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
+from agent.core import tagging, whois
 from agent.core.abi import Process, SocketFlag, SocketState
 from agent.core.agent import Agent
+from agent.core.attest import Facts
 from agent.core.flows import Flow, Names, enum_name, proof_name
 from agent.core.model import Identity, Mode, Reason, Snapshot, Verdict
 from agent.edge import clock, counters, sockets_view
@@ -146,14 +148,21 @@ class LocalView:
 
     def _process(self, pid: int, entry: Process) -> pb.Process | None:
         """Evidence is found by attesting again: nothing is kept for each process."""
+        facts = self._facts(pid, entry)
+        return self._described(facts, entry) if facts is not None else None
+
+    def _facts(self, pid: int, entry: Process) -> Facts | None:
         try:
-            facts = self._reader.read(pid, self._agent.interest)
+            return tagging.believed(self._reader.read(pid, self._agent.interest), entry)
         except (ProcessGone, FactsUnreadable):
             return None
+
+    def _described(self, facts: Facts, entry: Process) -> pb.Process:
         verdict = self._agent.judge(facts)
         segment, _, workload = self.names.identity(entry.identity).rpartition("/")
         return pb.Process(
-            pid=pid,
+            pid=facts.pid,
+            parent=facts.parent,
             command=facts.command,
             identity=entry.identity,
             workload=workload,
@@ -166,6 +175,21 @@ class LocalView:
             exe=_text(facts.exe),
             age_seconds=clock.age_seconds(facts.started),
         )
+
+    def whois(self, pid: int) -> pb.WhoisResponse:
+        """Empty for a process that is not of this instance."""
+        response = pb.WhoisResponse()
+        for _, entry in self._entries(pid) if pid else ():
+            facts = self._facts(pid, entry)
+            if facts is None:
+                break
+            response.process.CopyFrom(self._described(facts, entry))
+            response.conflict = _text(self._agent.judge(facts).conflict)
+            for name, value in whois.described(facts).items():
+                response.facts[name] = _text(value)
+            for one in whois.candidates(facts, self._agent.workloads):
+                response.candidates.add(**{**asdict(one), "found": _text(one.found)})
+        return response
 
     def sockets(self, pid: int) -> pb.SocketsResponse:
         if self._pins is None:

@@ -89,7 +89,7 @@ class ProcessReader:
         Raises ProcessGone.
         """
         with self._folder(facts.pid) as folder:
-            _, started = _stat(folder)
+            started = _stat(folder)[1]
             uid, gid = _owner(folder)
             _, found = _executable(folder)
             now = (started, uid, gid, *_file(found), self._cgroup(folder))
@@ -128,7 +128,7 @@ class ProcessReader:
             os.close(folder)
 
     def _read(self, pid: int, folder: int, interest: Interest) -> Facts:
-        command, started = _stat(folder)
+        command, started, parent = _stat(folder)
         uid, gid = _owner(folder)
         cgroup = self._cgroup(folder)
         exe, found = _executable(folder)
@@ -153,6 +153,7 @@ class ProcessReader:
             sha256=self._sha256(found) if interest.hashes else "",
             container_name=name,
             container_image=image,
+            parent=parent,
         )
 
     def _sha256(self, found: os.stat_result | None) -> str | None:
@@ -213,13 +214,13 @@ def _content(folder: int, name: str) -> bytes:
         os.close(fd)
 
 
-def _stat(folder: int) -> tuple[str, int]:
-    """Command and start time; the command may hold blanks and brackets (proc_pid_stat(5))."""
+def _stat(folder: int) -> tuple[str, int, int]:
+    """Command, start time, parent; the command may hold blanks and brackets (proc_pid_stat(5))."""
     head, _, tail = _text(folder, "stat").rpartition(")")
     fields = tail.split()
     if fields[0] in ("Z", "X"):
         raise ProcessLookupError("it has ended")
-    return head.partition("(")[2], int(fields[19])
+    return head.partition("(")[2], int(fields[19]), int(fields[1])
 
 
 def _owner(folder: int) -> tuple[int, int]:

@@ -89,7 +89,7 @@ class ProcessesRequest(_message.Message):
     def __init__(self, pid: _Optional[int] = ...) -> None: ...
 
 class Process(_message.Message):
-    __slots__ = ("pid", "command", "identity", "workload", "segment", "mode", "state", "evidence", "uid", "cgroup", "exe", "age_seconds")
+    __slots__ = ("pid", "command", "identity", "workload", "segment", "mode", "state", "evidence", "uid", "cgroup", "exe", "age_seconds", "parent")
     PID_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +102,7 @@ class Process(_message.Message):
     CGROUP_FIELD_NUMBER: _ClassVar[int]
     EXE_FIELD_NUMBER: _ClassVar[int]
     AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
     pid: int
     command: str
     identity: int
@@ -114,13 +115,59 @@ class Process(_message.Message):
     cgroup: str
     exe: str
     age_seconds: float
-    def __init__(self, pid: _Optional[int] = ..., command: _Optional[str] = ..., identity: _Optional[int] = ..., workload: _Optional[str] = ..., segment: _Optional[str] = ..., mode: _Optional[str] = ..., state: _Optional[str] = ..., evidence: _Optional[_Iterable[str]] = ..., uid: _Optional[int] = ..., cgroup: _Optional[str] = ..., exe: _Optional[str] = ..., age_seconds: _Optional[float] = ...) -> None: ...
+    parent: int
+    def __init__(self, pid: _Optional[int] = ..., command: _Optional[str] = ..., identity: _Optional[int] = ..., workload: _Optional[str] = ..., segment: _Optional[str] = ..., mode: _Optional[str] = ..., state: _Optional[str] = ..., evidence: _Optional[_Iterable[str]] = ..., uid: _Optional[int] = ..., cgroup: _Optional[str] = ..., exe: _Optional[str] = ..., age_seconds: _Optional[float] = ..., parent: _Optional[int] = ...) -> None: ...
 
 class ProcessesResponse(_message.Message):
     __slots__ = ("processes",)
     PROCESSES_FIELD_NUMBER: _ClassVar[int]
     processes: _containers.RepeatedCompositeFieldContainer[Process]
     def __init__(self, processes: _Optional[_Iterable[_Union[Process, _Mapping]]] = ...) -> None: ...
+
+class WhoisRequest(_message.Message):
+    __slots__ = ("pid",)
+    PID_FIELD_NUMBER: _ClassVar[int]
+    pid: int
+    def __init__(self, pid: _Optional[int] = ...) -> None: ...
+
+class WhoisResponse(_message.Message):
+    __slots__ = ("process", "facts", "conflict", "candidates")
+    class FactsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
+    CONFLICT_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    process: Process
+    facts: _containers.ScalarMap[str, str]
+    conflict: str
+    candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
+    def __init__(self, process: _Optional[_Union[Process, _Mapping]] = ..., facts: _Optional[_Mapping[str, str]] = ..., conflict: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ...) -> None: ...
+
+class Candidate(_message.Message):
+    __slots__ = ("workload", "segment", "alternative", "matched", "won", "selector", "wanted", "found")
+    WORKLOAD_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    ALTERNATIVE_FIELD_NUMBER: _ClassVar[int]
+    MATCHED_FIELD_NUMBER: _ClassVar[int]
+    WON_FIELD_NUMBER: _ClassVar[int]
+    SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    workload: str
+    segment: str
+    alternative: int
+    matched: bool
+    won: bool
+    selector: str
+    wanted: str
+    found: str
+    def __init__(self, workload: _Optional[str] = ..., segment: _Optional[str] = ..., alternative: _Optional[int] = ..., matched: _Optional[bool] = ..., won: _Optional[bool] = ..., selector: _Optional[str] = ..., wanted: _Optional[str] = ..., found: _Optional[str] = ...) -> None: ...
 
 class SocketsRequest(_message.Message):
     __slots__ = ("pid",)

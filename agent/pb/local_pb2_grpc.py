@@ -45,6 +45,11 @@ class LocalServiceStub:
                 request_serializer=cordon_dot_v1_dot_local__pb2.ProcessesRequest.SerializeToString,
                 response_deserializer=cordon_dot_v1_dot_local__pb2.ProcessesResponse.FromString,
                 _registered_method=True)
+        self.Whois = channel.unary_unary(
+                '/cordon.v1.LocalService/Whois',
+                request_serializer=cordon_dot_v1_dot_local__pb2.WhoisRequest.SerializeToString,
+                response_deserializer=cordon_dot_v1_dot_local__pb2.WhoisResponse.FromString,
+                _registered_method=True)
         self.Sockets = channel.unary_unary(
                 '/cordon.v1.LocalService/Sockets',
                 request_serializer=cordon_dot_v1_dot_local__pb2.SocketsRequest.SerializeToString,
@@ -68,6 +73,13 @@ class LocalServiceServicer:
 
     def Processes(self, request, context):
         """Processes of this instance and the identity of each, with the evidence.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Whois(self, request, context):
+        """One process, and why each workload is or is not its.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,6 +111,11 @@ def add_LocalServiceServicer_to_server(servicer, server):
                     servicer.Processes,
                     request_deserializer=cordon_dot_v1_dot_local__pb2.ProcessesRequest.FromString,
                     response_serializer=cordon_dot_v1_dot_local__pb2.ProcessesResponse.SerializeToString,
+            ),
+            'Whois': grpc.unary_unary_rpc_method_handler(
+                    servicer.Whois,
+                    request_deserializer=cordon_dot_v1_dot_local__pb2.WhoisRequest.FromString,
+                    response_serializer=cordon_dot_v1_dot_local__pb2.WhoisResponse.SerializeToString,
             ),
             'Sockets': grpc.unary_unary_rpc_method_handler(
                     servicer.Sockets,
@@ -165,6 +182,33 @@ class LocalService:
             '/cordon.v1.LocalService/Processes',
             cordon_dot_v1_dot_local__pb2.ProcessesRequest.SerializeToString,
             cordon_dot_v1_dot_local__pb2.ProcessesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Whois(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cordon.v1.LocalService/Whois',
+            cordon_dot_v1_dot_local__pb2.WhoisRequest.SerializeToString,
+            cordon_dot_v1_dot_local__pb2.WhoisResponse.FromString,
             options,
             channel_credentials,
             insecure,

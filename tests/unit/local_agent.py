@@ -68,6 +68,17 @@ WEB = pb.Process(
 )
 STRANGER = pb.Process(pid=43, command="sh\x1b[2J", identity=1, workload="host", state="host")
 
+WHOIS = pb.WhoisResponse(
+    process=WEB,
+    facts={"unit": "web.service, system.slice", "exe": "/usr/bin/web"},
+    candidates=[
+        pb.Candidate(workload="db", segment="data", alternative=1, selector="unit",
+                     wanted="db.service", found="web.service"),
+        pb.Candidate(workload="any", segment="front", alternative=2, matched=True),
+        pb.Candidate(workload="web", segment="front", alternative=1, matched=True, won=True),
+    ],
+)  # fmt: skip
+
 SOCKETS = (
     pb.Socket(
         protocol="tcp", state="established", local_address="192.0.2.1", local_port=40000,
@@ -116,6 +127,9 @@ class MadeUpView(LocalView):
 
     def processes(self, pid: int) -> pb.ProcessesResponse:
         return pb.ProcessesResponse(processes=self.answers.get(pid, []))
+
+    def whois(self, pid: int) -> pb.WhoisResponse:
+        return WHOIS if pid == 42 else pb.WhoisResponse()
 
     def sockets(self, pid: int) -> pb.SocketsResponse:
         return pb.SocketsResponse(sockets=SOCKETS, more=self.more)

@@ -94,10 +94,11 @@ def test_status_without_a_policy_says_so() -> None:
 def test_ps_shows_identity_and_evidence(agent: LocalAgent) -> None:
     lines = run(agent, "ps").stdout.splitlines()
     assert lines[0].split() == [
-        "PID", "COMMAND", "WORKLOAD", "IDENTITY", "MODE", "STATE", "EVIDENCE",
+        "PID", "COMMAND", "WORKLOAD", "IDENTITY", "MODE", "STATE", "AGE", "EVIDENCE",
     ]  # fmt: skip
     assert lines[1].split() == [
-        "42", "web", "front/web", "300", "enforce", "attested", "unit=web.service", "user=web",
+        "42", "web", "front/web", "300", "enforce", "attested", "1.5s", "unit=web.service",
+        "user=web",
     ]  # fmt: skip
 
 
@@ -175,7 +176,7 @@ def test_a_name_cannot_break_the_line_of_a_flow(agent: LocalAgent) -> None:
 def test_a_wide_terminal_gets_a_table_with_a_bold_head(agent: LocalAgent) -> None:
     shown = on_terminal([*CORDONCTL, "ps", "--socket", str(agent.socket)], columns=120)
     assert "\x1b[1mEVIDENCE" in shown
-    assert "300       enforce  attested  unit=web.service user=web" in shown
+    assert "300       enforce  attested  1.5s  unit=web.service user=web" in shown
 
 
 def test_no_color_means_no_escape_sequence(agent: LocalAgent) -> None:
