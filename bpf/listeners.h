@@ -27,7 +27,7 @@ int cordon_listeners(struct tcp_iterator *ctx)
 	if (state != TCP_STATE_LISTEN)
 		return 0;
 	if (bpf_getsockopt(sk, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags)))
-		return 0; // an older kernel
+		return 1; // an older kernel: who reads the iterator gets EAGAIN
 	flags |= BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
 	bpf_setsockopt(sk, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
 	return 0;

@@ -65,8 +65,13 @@ INLINE int on_connect(struct bpf_sock_addr *ctx, struct inquiry *i)
 	if (!c || !sk)
 		return CALL_OK;
 	s = tag_socket(c, sk, bpf_get_netns_cookie(ctx));
-	if (!s || ctx->protocol != IPPROTO_TCP)
-		return CALL_OK; // datagrams are judged as they leave
+	if (!s)
+		return CALL_OK;
+	if (ctx->protocol != IPPROTO_TCP) { // datagrams are judged as they leave
+		if (!read_generation(c))
+			s->flags |= SOCKET_ADOPTED; // older than the first policy
+		return CALL_OK;
+	}
 	forget_peer(s);
 	s->port = bpf_ntohs(ctx->user_port);
 	generation = read_generation(c);

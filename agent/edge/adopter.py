@@ -10,6 +10,7 @@ cookie.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Iterable, Mapping
@@ -120,5 +121,9 @@ def _arm_listeners(pid: int, program: Path) -> None:
         namespaces.inside(pid, lambda: links.run_iterator(program_fd))
     except FileNotFoundError:
         pass
+    except BpfError as error:
+        if error.errno != errno.EAGAIN:
+            raise
+        raise BpfError(errno.EOPNOTSUPP, "marking listeners", "Linux 6.12 can") from error
     finally:
         os.close(program_fd)

@@ -127,15 +127,23 @@ def link_create_cgroup(program_fd: int, cgroup_fd: int, attach_type: AttachType)
 
 
 def run_iterator(program_fd: int) -> None:
-    """Let an iterator's program see every object of this thread's network namespace, once."""
+    """Let an iterator's program see every object of this thread's network namespace, once.
+
+    Raises BpfError; EAGAIN where the program itself gave up by returning 1.
+    """
     what = "running an iterator"
     link = libbpf.call(
         "bpf_link_create", program_fd, 0, ctypes.c_int(AttachType.TRACE_ITER), None, what=what
     )
     try:
-        with open(libbpf.call("bpf_iter_create", link, what=what), "rb", buffering=0) as run:
-            while run.read(4096):
+        run = libbpf.call("bpf_iter_create", link, what=what)
+        try:
+            while os.read(run, 4096):
                 pass
+        except OSError as error:
+            raise BpfError(error.errno or 0, what) from error
+        finally:
+            os.close(run)
     finally:
         os.close(link)
 

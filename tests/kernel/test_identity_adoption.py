@@ -195,10 +195,14 @@ def test_grace_begins_with_the_first_policy(lab: Lab) -> None:
         cordon.start()
         before = Before.build(lab)
         before.cordon = cordon
+        client = before.web.udp()
+        to = (before.address("v4"), 9000)
+        assert before.web.one(before.web.op("connect", client.handle, to=to)).ok
         assert cordon["b"].status().adoption_seconds_left == 0
         cordon.apply(policy(ALLOW))
         assert before.passes("v4", OTHER_PORT)
         assert before.seen("v4", OTHER_PORT).adopted
+        assert before.web.send(client.handle, b"x").ok, "a connected datagram socket, too"
         assert 3000 < cordon["b"].status().adoption_seconds_left <= 3600
     finally:
         cordon.close()
