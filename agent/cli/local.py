@@ -131,6 +131,8 @@ def _status_rows(status: pb.StatusResponse) -> list[tuple[str, object]]:
         ("last load", f"{status.load_seconds:.2f} s"),
         ("uptime", f"{status.uptime_seconds} s"),
     ]  # fmt: skip
+    if status.tampering:
+        rows.append(("TAMPERING", f"{status.tampering} ({status.repairs} repairs since start)"))
     rows.extend((f"mode of {name}", mode) for name, mode in sorted(status.modes.items()))
     rows.extend(("LIFELINE, always open", name) for name in status.lifelines)
     return rows

@@ -25,10 +25,12 @@ from agent.core.commands import (
     SetObserve,
     Stop,
     TagUnreadable,
+    Verify,
     WalkProcesses,
     WriteCache,
 )
 from agent.core.events import Event, Source
+from agent.core.guarding import Guarding
 from agent.core.intake import Candidate, Intake
 from agent.core.model import Action, Snapshot
 from agent.core.standing import Stage, Standing, State
@@ -54,10 +56,12 @@ class Agent:
         """Of the policy in force: reading its file to switching the kernel."""
         self.load_seconds = 0.0
         self.standing = Standing()
+        self.guarding = Guarding()
         self._intake = Intake()
         self._told: State | None = None
         self._loaded = False
         self._attach_pending = False
+        self._walked = False
         self._ready = False
         self._walks = 0
         self._exe_paths: frozenset[str] = frozenset()
@@ -145,6 +149,12 @@ class Agent:
                 return [_log(Level.INFO, "attached"), WalkProcesses(self._exe_paths)]
             case events.AttachFailed():
                 return _give_up("cannot attach the datapath", event.reason)
+            case events.Verified():
+                return self._on_verified(event)
+            case events.Repaired():
+                return [*self.guarding.on_repaired(event), Verify()]
+            case events.NotRepaired():
+                return self.guarding.on_not_repaired(event)
             case _:
                 raise AssertionError(f"Unexpected event: {event}")
 
@@ -280,8 +290,19 @@ class Agent:
             self._walks += 1
             commands.append(WalkProcesses(self._exe_paths))
         elif not self._ready and not self._attach_pending:
+            self._walked = True
+            commands.append(Verify())
+        return commands
+
+    def _on_verified(self, event: events.Verified) -> list[Command]:
+        """Ready means found attached by the kernel's own word, not that an attach succeeded."""
+        if self._attach_pending or not self._loaded:
+            return []
+        commands = self.guarding.on_verified(event)
+        if self._walked and self.guarding.verified and not self._ready:
             self._ready = True
             commands.append(NotifyReady())
+        self.standing.suspended = self.guarding.suspended
         return commands
 
 
