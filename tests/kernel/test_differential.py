@@ -33,9 +33,9 @@ from tests.kernel.oracle import (
 )
 from tests.kernel.random_policy import Writer
 from tests.kernel.sealing import read_snapshot
-from tests.kernel.witness import Witness
 from tests.lab import Lab, wait_until
 from tests.lab.cordon import Cordon
+from tests.lab.witness import Witness
 
 POLICIES = 40
 PAIRS = 40
