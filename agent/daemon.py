@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+import time
 import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -30,6 +31,7 @@ from agent.core.commands import Command
 from agent.core.events import Event
 from agent.core.flows import describe
 from agent.edge import cache_file, cgroups, clock, loader_child, local_server, logs, sd_notify
+from agent.edge.bpffs import BpffsError
 from agent.edge.file_watch import FileWatch
 from agent.edge.flow_log import FlowLog
 from agent.edge.hasher import Hasher
@@ -43,6 +45,8 @@ from agent.edge.tagger import Tagger
 
 POLL_SECONDS = 1.0
 TICK_SECONDS = 5.0
+VERIFY_SECONDS = 2.0
+"""How long enforcement can be absent without anybody's knowledge; a look takes a millisecond."""
 SWITCH_INTERVAL = 0.0002
 """Reading the facts of a process takes some fifteen system calls, and after each the loop must get
 the interpreter back from a policy that is being compiled: with the usual 5 ms a held connection
@@ -88,7 +92,13 @@ class Daemon:
         server = await local_server.serve(self._config.socket, service)
         tasks = [
             asyncio.create_task(self._guard(part), name=part.__name__)
-            for part in (self._work_on, self._watch, self._tick, self._hasher.work)
+            for part in (
+                self._work_on,
+                self._watch,
+                self._tick,
+                self._hasher.work,
+                self._guard_datapath,
+            )
         ]
         try:
             self._tell(events.Started(clock.unix_seconds()))
@@ -143,7 +153,16 @@ class Daemon:
             if self._loaded:
                 self._kernel.refresh_clock()
             self._tell(events.Ticked(clock.unix_seconds()))
-            sd_notify.notify("WATCHDOG=1")
+
+    async def _guard_datapath(self) -> None:
+        """Beside the worker, so that a long command does not keep the watchdog hungry."""
+        while True:
+            await asyncio.sleep(VERIFY_SECONDS)
+            if self._loaded:
+                self._tell(await self._verify())
+
+    async def _verify(self) -> Event:
+        return await asyncio.to_thread(self._kernel.verify)
 
     # Events in.
 
@@ -231,14 +250,14 @@ class Daemon:
                 self._observe = command.on
                 if self._loaded:
                     self._kernel.set_observe(on=command.on)
-            case commands.NotifyReady():
-                sd_notify.notify("READY=1")
-            case commands.NotifyStatus():
-                sd_notify.notify(f"STATUS={command.text}")
+            case commands.Verify():
+                self._work.put_nowait(self._verify)
+            case commands.Repair():
+                self._work.put_nowait(self._repair)
             case commands.Stop():
                 self._end(command.code)
             case _:
-                raise AssertionError(f"Unexpected command: {command}")
+                sd_notify.carry_out(command)
 
     async def _load(self) -> Event:
         try:
@@ -291,6 +310,14 @@ class Daemon:
         except BpfError as error:
             return events.AttachFailed(str(error))
         return events.Attached()
+
+    async def _repair(self) -> Event:
+        started = time.monotonic()
+        try:
+            await asyncio.to_thread(self._kernel.repair)
+        except (OSError, BpffsError) as error:
+            return events.NotRepaired(str(error))
+        return events.Repaired(time.monotonic() - started)
 
     async def _write_cache(self, command: commands.WriteCache) -> None:
         path = self._config.cache

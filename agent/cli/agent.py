@@ -49,6 +49,13 @@ def _read(path: Path) -> Config:
         _end(error, BAD_INPUT)
 
 
+def _record(message: str, config: Config) -> None:
+    """For the journal: who did it is in the entry's own fields (_UID, _AUDIT_LOGINUID)."""
+    from agent.edge import logs
+
+    logs.record("warning", message, [("instance", config.instance)])
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cordon_agent() -> None:
     """Guard the workloads of this host."""
@@ -129,6 +136,7 @@ def uninstall(path: Path) -> None:
         count = removal.uninstall(config)
     except (AlreadyRunning, OSError) as error:
         _end(error, FAILED)
+    _record("uninstalled by an administrator, all traffic passes", config)
     click.echo(
         f"Detached and removed {count} pins of instance {config.instance}: all traffic passes."
     )
@@ -145,6 +153,7 @@ def suspend(path: Path) -> None:
         count = removal.suspend(config)
     except OSError as error:
         _end(error, FAILED)
+    _record("suspended by an administrator, all traffic passes", config)
     click.echo(
         f"Detached {count} hooks of instance {config.instance}: ALL TRAFFIC PASSES, nothing is "
         "judged, until `cordon-agent resume` or the agent's next start."
@@ -155,15 +164,17 @@ def suspend(path: Path) -> None:
 @_config_option
 def resume(path: Path) -> None:
     """Attach again what `suspend` detached."""
-    from agent.edge import hooks
+    from agent.edge import guard, hooks
     from agent.edge.libbpf import BpfError
 
     config = _read(path)
     place = _place(config)
     try:
         hooks.attach(place.pins, place.root)
+        guard.clear_suspended(place.pins)
     except (BpfError, OSError) as error:
         _end(error, FAILED)
+    _record("resumed by an administrator", config)
     click.echo(f"Attached {hooks.attached(place.pins)} hooks of instance {config.instance}.")
 
 

@@ -55,6 +55,8 @@ def status_facts(status: pb.StatusResponse) -> list[tuple[str, object]]:
         ("adoption", _left(status.adoption_seconds_left) if status.policy_version else ""),
         ("uptime", f"{status.uptime_seconds} s"),
     ]  # fmt: skip
+    if status.tampering:
+        facts.append(("TAMPERING", f"{status.tampering} ({status.repairs} repairs since start)"))
     facts.extend((f"mode of {name}", mode) for name, mode in sorted(status.modes.items()))
     facts.extend(("LIFELINE, always open", name) for name in status.lifelines)
     return facts

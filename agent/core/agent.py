@@ -28,10 +28,12 @@ from agent.core.commands import (
     Stop,
     SweepExecutables,
     TagSockets,
+    Verify,
     WalkSockets,
     WriteCache,
 )
 from agent.core.events import Event, Source
+from agent.core.guarding import Guarding
 from agent.core.intake import Candidate, Intake
 from agent.core.model import Action, Snapshot, Workload
 from agent.core.roster import Roster
@@ -56,12 +58,14 @@ class Agent:
         """Of the policy in force: reading its file to switching the kernel."""
         self.load_seconds = 0.0
         self.standing = Standing()
+        self.guarding = Guarding()
         self._intake = Intake()
         self._told: State | None = None
         self._loaded = False
         self._attach_pending = False
         self._adoption_ends = 0.0
         self._ticks = 0
+        self._walked = False
         self._ready = False
         self._roster = Roster()
 
@@ -159,6 +163,12 @@ class Agent:
                 return [_log(Level.INFO, "attached"), self._roster.walk_anew()]
             case events.AttachFailed():
                 return _give_up("cannot attach the datapath", event.reason)
+            case events.Verified():
+                return self._on_verified(event)
+            case events.Repaired():
+                return [*self.guarding.on_repaired(event), Verify()]
+            case events.NotRepaired():
+                return self.guarding.on_not_repaired(event)
             case _:
                 raise AssertionError(f"Unexpected event: {event}")
 
@@ -271,8 +281,19 @@ class Agent:
         if event.complete and self._attach_pending:
             commands.append(Attach())
         elif event.complete and not self._ready:
+            self._walked = True
+            commands.append(Verify())
+        return commands
+
+    def _on_verified(self, event: events.Verified) -> list[Command]:
+        """Ready means found attached by the kernel's own word, not that an attach succeeded."""
+        if self._attach_pending or not self._loaded:
+            return []
+        commands = self.guarding.on_verified(event)
+        if self._walked and self.guarding.verified and not self._ready:
             self._ready = True
             commands.append(NotifyReady())
+        self.standing.suspended = self.guarding.suspended
         return commands
 
     # Sockets older than the first policy.

@@ -162,6 +162,23 @@ class NotifyReady(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class Verify(Command):
+    """Ask the kernel now whether it runs what was loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair(Command):
+    """Pin and attach again what is missing."""
+
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedWatchdog(Command):
+    """Tell the service manager that enforcement was looked at and found in order."""
+
+
+@dataclass(frozen=True, slots=True)
 class NotifyStatus(Command):
     text: str
 

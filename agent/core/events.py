@@ -222,5 +222,27 @@ class Ticked(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Verified(Event):
+    """The kernel was asked what it runs.
+
+    missing: names of hooks and pins that are not as they were loaded.
+    suspended: an administrator detached the hooks on purpose.
+    """
+
+    missing: tuple[str, ...]
+    suspended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired(Event):
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotRepaired(Event):
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested(Event):
     signal: str

@@ -28,11 +28,13 @@ from agent.core.events import (
     ProcessReport,
     ProcessReported,
     ProcessStarted,
+    Verified,
 )
 from agent.core.model import Settings as PolicySettings
 from agent.core.model import Snapshot
-from agent.edge import cgroups, clock, hooks
+from agent.edge import cgroups, clock, guard, hooks
 from agent.edge.control_page import ControlPage
+from agent.edge.guard import Guard
 from agent.edge.maps import BpfMap
 from agent.edge.policy_maps import POLICY_MAPS, PolicyMaps, Settings
 from agent.edge.process_maps import ProcessMaps
@@ -73,6 +75,8 @@ class Kernel:
             opened.callback(self.processes.close)
             self._policy = PolicyMaps(folder, self._control)
             opened.callback(self._policy.close)
+            self._guard = Guard(place.pins, place.root)
+            opened.callback(self._guard.close)
             self._rings = opened.enter_context(ExitStack())
             self._opened = opened.pop_all()
 
@@ -82,13 +86,15 @@ class Kernel:
 
     @property
     def attached(self) -> int:
-        return hooks.attached(self._place.pins)
+        """Hooks that run our programs, by the kernel's own word; 0 if the cgroup is gone."""
+        try:
+            return self._guard.attached
+        except OSError:
+            return 0
 
     def prepare(self) -> None:
         """What must be there before anything is attached, with a policy or without."""
-        root, mount = self._place.root, self._place.mount
-        self._control.write("cgroup_root", cgroups.cgroup_id(root))
-        self._control.write("cgroup_level", cgroups.level(root, mount))
+        self._name_root()
         self._control.write("hold_rto_jiffies", clock.jiffies(HOLD_RTO_SECONDS))
         self.set_observe(on=False)
         self.refresh_clock()
@@ -97,6 +103,11 @@ class Kernel:
             self._control.write("epoch_ns", defaults.epoch_ns)
             self._control.write("hold_limit_ns", defaults.hold_limit_ns)
             self._control.write("refusals_per_second", defaults.refusals_per_second)
+
+    def _name_root(self) -> None:
+        root, mount = self._place.root, self._place.mount
+        self._control.write("cgroup_root", cgroups.cgroup_id(root))
+        self._control.write("cgroup_level", cgroups.level(root, mount))
 
     def refresh_clock(self) -> None:
         self._control.write("wall_offset_ns", clock.wall_offset_ns())
@@ -159,6 +170,20 @@ class Kernel:
     def attach(self) -> None:
         """Raises BpfError; nothing more is attached then than before."""
         hooks.attach(self._place.pins, self._place.root)
+        guard.clear_suspended(self._place.pins)
+
+    def verify(self) -> Verified:
+        """Whether the kernel runs what was loaded; a question that fails is a fault, too."""
+        try:
+            missing = self._guard.missing()
+        except OSError as error:
+            missing = (f"cgroup {self._place.root}: {error.strerror}",)
+        return Verified(missing, self._guard.suspended)
+
+    def repair(self) -> None:
+        """Raises BpfError, BpffsError or OSError; what could be put back has been by then."""
+        self._name_root()  # it may be another folder of the same name
+        self._guard.repair()
 
     def process_events(self, receive: Callable[[Event], None]) -> RingBuffer:
         """The kernel's questions and news about processes, one call each."""

@@ -22,6 +22,7 @@ from agent.core.model import Identity, Mode, Reason, Snapshot, Verdict
 from agent.edge import clock, counters, sockets_view
 from agent.edge.hooks import HOOKS, Pins
 from agent.edge.kernel import Kernel
+from agent.edge.libbpf import BpfError
 from agent.edge.procfs import FactsUnreadable, ProcessGone, ProcessReader
 from agent.pb import local_pb2 as pb
 
@@ -95,6 +96,8 @@ class LocalView:
             hooks_expected=len(HOOKS),
             load_seconds=agent.load_seconds,
             lifelines=agent.lifelines,
+            repairs=agent.guarding.repairs,
+            tampering=agent.guarding.last,
             uptime_seconds=int(time.monotonic() - self._started),
         )
         if snapshot is not None:
@@ -120,7 +123,11 @@ class LocalView:
         response.adoption_seconds_left = self._kernel.adoption_left()
         response.hooks_attached = self._kernel.attached
         response.processes = self._kernel.processes.count()
-        for count in counters.read_counters(self._pins.maps):
+        try:
+            counts = list(counters.read_counters(self._pins.maps))
+        except BpfError:
+            return  # somebody took the pins away: the rest is needed all the more
+        for count in counts:
             response.counters.add(
                 kind=count.kind,
                 direction=count.direction,
