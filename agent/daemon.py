@@ -39,6 +39,7 @@ from agent.edge.procfs import ProcessReader
 from agent.edge.ringbuf import RingBuffer
 from agent.edge.snapshot_source import SnapshotSource
 from agent.edge.tagger import Tagger
+from agent.edge.telemetry import Telemetry
 
 POLL_SECONDS = 1.0
 TICK_SECONDS = 5.0
@@ -62,6 +63,7 @@ class Daemon:
         self._source = SnapshotSource(config.snapshot, config.cache, key, config.host_name)
         self._flows = FlowLog(config.flow_history, self._observers_changed)
         self._view = LocalView(config.instance, config.host_name, self._agent, self._reader)
+        self._telemetry = Telemetry(config, self._agent)
         self._told: deque[Event] = deque()
         self._busy = False
         self._opened = ExitStack()
@@ -84,6 +86,7 @@ class Daemon:
         self._open_file_watch()
         service = local_server.LocalService(self._view, self._flows)
         server = await local_server.serve(self._config.socket, service)
+        self._opened.enter_context(contextlib.closing(self._telemetry)).start()
         tasks = [
             asyncio.create_task(self._guard(part), name=part.__name__)
             for part in (self._work_on, self._watch, self._tick)
@@ -153,7 +156,9 @@ class Daemon:
         self._busy = True
         try:
             while self._told and not self._ended.done():
-                for command in self._agent.handle(self._told.popleft()):
+                event = self._told.popleft()
+                self._telemetry.happened(event)
+                for command in self._agent.handle(event):
                     self._execute(command)
         except Exception:
             self._crash()
@@ -188,6 +193,7 @@ class Daemon:
                 self._told.extend(self._tagger.read_facts(command))
             case commands.TagProcess():
                 self._told.extend(self._tagger.tag(command))
+                self._telemetry.tagged(command)
             case commands.TagUnreadable():
                 self._tagger.tag_unreadable(command)
             case commands.ForgetProcess():
@@ -244,6 +250,7 @@ class Daemon:
         self._kernel.set_observe(on=self._observe)
         self._tagger = Tagger(self._reader, self._kernel.processes)
         self._view.open(self._kernel, self._place.pins)
+        self._telemetry.open(self._place.pins)
         self._listen(self._kernel.process_reports(self._process_reported))
         self._listen(self._kernel.flow_events(self._flow_seen))
         self._loaded = True

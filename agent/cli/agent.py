@@ -167,6 +167,19 @@ def resume(path: Path) -> None:
     click.echo(f"Attached {hooks.attached(place.pins)} hooks of instance {config.instance}.")
 
 
+@cordon_agent.command("metrics-user")
+@click.argument("name")
+@click.password_option(help="Asked for, if it is not given; better not given, for others see it.")
+def metrics_user(name: str, password: str) -> None:
+    """Print a line for the file that `metrics_users` names: NAME may then ask for metrics."""
+    from agent.edge.http_auth import hash_line
+
+    try:
+        click.echo(hash_line(name, password))
+    except ValueError as error:
+        _end(error, BAD_INPUT)
+
+
 def main() -> None:
     """Entry point."""
     cordon_agent(prog_name="cordon-agent")
