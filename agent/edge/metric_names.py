@@ -63,10 +63,17 @@ HELP = {
     "cordon_outcomes": "Outcomes that this agent has no name for: its datapath is newer.",
 }
 
+_FAILED_TAGS = (
+    Reason.TAG_FORGED,
+    Reason.TAG_MALFORMED,
+    Reason.TAG_REPLAYED,
+    Reason.TAG_EPOCH,
+    Reason.TAG_HOST,
+    Reason.TAG_IDENTITY,
+)
 SHOWN_AT_ZERO = tuple(
-    (direction, verdict, reason)
+    (direction, Verdict.REFUSE, reason)
     for direction in Direction
-    for verdict in (Verdict.REFUSE, Verdict.AUDIT)
-    for reason in (Reason.NO_RULE, Reason.RULE_DENY)
+    for reason in (Reason.NO_RULE, Reason.RULE_DENY, *_FAILED_TAGS)
 )
 """What alerts ask about is there from the first scrape on, so that its first increase is seen."""
