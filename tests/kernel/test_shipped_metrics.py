@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shipped scrape configuration, alerts and dashboards in a real Prometheus, with real agents."""
+"""The shipped scrape configuration, alerts and dashboards in a real Prometheus with real agents."""
 
 from __future__ import annotations
 
