@@ -57,7 +57,8 @@ INLINE void gather_socket(struct bpf_sock *sk, struct socket_state *s, struct in
 	i->f.tgid = s->tgid;
 	socket_local(sk, &i->f.local);
 	socket_remote(sk, &i->f.remote);
-	i->f.local_port = sk->src_port;
+	// A socket that resets its connection has given its port back already.
+	i->f.local_port = i->q.direction == DIR_INGRESS ? s->port : sk->src_port;
 	i->f.remote_port = bpf_ntohs(sk->dst_port);
 }
 

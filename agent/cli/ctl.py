@@ -7,6 +7,8 @@ for the compiler, and a host that only asks its agent needs none of it.
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -70,6 +72,10 @@ def cordonctl() -> None:
 
 def main() -> None:
     """Entry point."""
+    if sys.stdout is None:  # or the next file that is opened would be taken for it
+        sys.exit("cordonctl: stdout is closed, there is nowhere to write the answer")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal's encoding lacks is escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     cordonctl(prog_name="cordonctl")
 
 

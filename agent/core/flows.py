@@ -85,16 +85,24 @@ class Filter:
     """Each empty field passes everything."""
 
     workloads: frozenset[str] = frozenset()
+    """Of either side: "segment/name", or the name alone."""
     verdicts: frozenset[str] = frozenset()
+    reasons: frozenset[str] = frozenset()
     port: int = 0
+    """Of either side."""
     direction: str = ""
+    pid: int = 0
 
     def passes(self, flow: Flow) -> bool:
         if self.verdicts and flow.verdict not in self.verdicts:
             return False
+        if self.reasons and flow.reason not in self.reasons:
+            return False
         if self.direction and flow.direction != self.direction:
             return False
         if self.port and self.port not in (flow.local_port, flow.remote_port):
+            return False
+        if self.pid and flow.pid != self.pid:
             return False
         names = {flow.local_workload, flow.peer_workload}
         short = {name.rpartition("/")[2] for name in names}

@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 import grpc.aio
@@ -54,22 +55,35 @@ class LocalService(local_pb2_grpc.LocalServiceServicer):
     async def Observe(
         self, request: pb.ObserveRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.Flow]:
-        chosen = Filter(
-            frozenset(request.workloads),
-            frozenset(request.verdicts),
-            request.port,
-            request.direction,
-        )
+        chosen = _filter(request)
+        kept = self._flows.newest(chosen, request.last)
+        if request.kept_only:
+            for flow in kept:
+                yield flow_message(flow)
+            return
         try:
             observer = self._flows.watch(chosen)
         except TooManyObservers as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         try:
             await context.send_initial_metadata(())  # from now on nothing is missed
+            for flow in kept:
+                yield flow_message(flow)
             while True:
                 yield flow_message(await observer.next())
         finally:
             self._flows.leave(observer)
+
+
+def _filter(request: pb.ObserveRequest) -> Filter:
+    return Filter(
+        workloads=frozenset(request.workloads),
+        verdicts=frozenset(request.verdicts),
+        reasons=frozenset(request.reasons),
+        port=request.port,
+        direction=request.direction,
+        pid=request.pid,
+    )
 
 
 async def serve(path: Path, service: LocalService) -> grpc.aio.Server:
@@ -79,7 +93,7 @@ async def serve(path: Path, service: LocalService) -> grpc.aio.Server:
     local_pb2_grpc.add_LocalServiceServicer_to_server(service, server)
     before = os.umask(_SOCKET_UMASK)
     try:
-        server.add_insecure_port(f"unix:{path}")
+        server.add_insecure_port(f"unix:{quote(str(path))}")
         await server.start()
     except (RuntimeError, OSError) as error:
         raise LocalSocketError(f"cannot listen on {path}: {error}") from error

@@ -7,6 +7,7 @@ read core's state, which the loop replaces as a whole and never edits in place.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -155,10 +156,10 @@ class LocalView:
             segment=segment,
             mode=self._mode(entry.identity),
             state=_process_state(entry.identity),
-            evidence=verdict.evidence if verdict.identity == entry.identity else (),
+            evidence=map(_text, verdict.evidence) if verdict.identity == entry.identity else (),
             uid=facts.uid,
-            cgroup=facts.cgroup,
-            exe=facts.exe,
+            cgroup=_text(facts.cgroup),
+            exe=_text(facts.exe),
             age_seconds=clock.age_seconds(facts.started),
         )
 
@@ -166,8 +167,8 @@ class LocalView:
         if self._pins is None:
             return pb.SocketsResponse()
         pids = [number for number, _ in self._entries(pid)]
-        seen = sockets_view.sockets_of(pids, self._pins.maps)
-        return pb.SocketsResponse(sockets=self._sockets(seen))
+        seen, more = sockets_view.sockets_of(pids, self._pins.maps)
+        return pb.SocketsResponse(sockets=self._sockets(seen), more=more)
 
     def _sockets(self, seen: Iterable[sockets_view.SocketSeen]) -> Iterator[pb.Socket]:
         for one in seen:
@@ -196,6 +197,11 @@ class LocalView:
         message.rule = state.rule
         message.rule_name = names.rule(state.rule)
         message.generation = state.generation
+
+
+def _text(path: str) -> str:
+    r"""A path may hold any byte, text only UTF-8: another byte is shown as \xff."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _process_state(identity: int) -> str:

@@ -15,6 +15,7 @@ import os
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from agent.core.abi import SOCKET_STATE, SocketState
@@ -22,7 +23,7 @@ from agent.edge.libbpf import BpfError
 from agent.edge.maps import BpfMap
 
 MAX_SOCKETS = 10_000
-"""An answer's bound; the rest is left out."""
+"""An answer's bound."""
 _PIDFD_GETFD = 438
 """The same number on every architecture (include/uapi/asm-generic/unistd.h)."""
 _TCP_STATES = (
@@ -49,16 +50,15 @@ class SocketSeen:
     kernel: SocketState | None
 
 
-def sockets_of(pids: Iterable[int], maps: Path) -> list[SocketSeen]:
-    """Sockets of these processes; a process or socket that vanishes meanwhile is left out."""
-    found: list[SocketSeen] = []
+def sockets_of(pids: Iterable[int], maps: Path) -> tuple[list[SocketSeen], bool]:
+    """Sockets of these processes, and whether there are more than an answer may hold.
+
+    A process or socket that vanishes meanwhile is left out.
+    """
     with BpfMap.open_pinned(maps / "sockets") as states:
-        for pid in pids:
-            for seen in _of_process(pid, states):
-                found.append(seen)
-                if len(found) >= MAX_SOCKETS:
-                    return found
-    return found
+        every = (seen for pid in pids for seen in _of_process(pid, states))
+        found = list(islice(every, MAX_SOCKETS + 1))
+    return found[:MAX_SOCKETS], len(found) > MAX_SOCKETS
 
 
 def _of_process(pid: int, states: BpfMap) -> Iterator[SocketSeen]:

@@ -165,22 +165,32 @@ class Socket(_message.Message):
     def __init__(self, protocol: _Optional[str] = ..., state: _Optional[str] = ..., local_address: _Optional[str] = ..., local_port: _Optional[int] = ..., remote_address: _Optional[str] = ..., remote_port: _Optional[int] = ..., pid: _Optional[int] = ..., local_identity: _Optional[int] = ..., local_workload: _Optional[str] = ..., peer_identity: _Optional[int] = ..., peer_workload: _Optional[str] = ..., proof: _Optional[str] = ..., verdict: _Optional[str] = ..., reason: _Optional[str] = ..., rule: _Optional[int] = ..., rule_name: _Optional[str] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class SocketsResponse(_message.Message):
-    __slots__ = ("sockets",)
+    __slots__ = ("sockets", "more")
     SOCKETS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     sockets: _containers.RepeatedCompositeFieldContainer[Socket]
-    def __init__(self, sockets: _Optional[_Iterable[_Union[Socket, _Mapping]]] = ...) -> None: ...
+    more: bool
+    def __init__(self, sockets: _Optional[_Iterable[_Union[Socket, _Mapping]]] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class ObserveRequest(_message.Message):
-    __slots__ = ("workloads", "verdicts", "port", "direction")
+    __slots__ = ("workloads", "verdicts", "port", "direction", "reasons", "pid", "last", "kept_only")
     WORKLOADS_FIELD_NUMBER: _ClassVar[int]
     VERDICTS_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
     DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    KEPT_ONLY_FIELD_NUMBER: _ClassVar[int]
     workloads: _containers.RepeatedScalarFieldContainer[str]
     verdicts: _containers.RepeatedScalarFieldContainer[str]
     port: int
     direction: str
-    def __init__(self, workloads: _Optional[_Iterable[str]] = ..., verdicts: _Optional[_Iterable[str]] = ..., port: _Optional[int] = ..., direction: _Optional[str] = ...) -> None: ...
+    reasons: _containers.RepeatedScalarFieldContainer[str]
+    pid: int
+    last: int
+    kept_only: bool
+    def __init__(self, workloads: _Optional[_Iterable[str]] = ..., verdicts: _Optional[_Iterable[str]] = ..., port: _Optional[int] = ..., direction: _Optional[str] = ..., reasons: _Optional[_Iterable[str]] = ..., pid: _Optional[int] = ..., last: _Optional[int] = ..., kept_only: _Optional[bool] = ...) -> None: ...
 
 class Flow(_message.Message):
     __slots__ = ("time", "direction", "verdict", "reason", "protocol", "local_address", "local_port", "remote_address", "remote_port", "local_identity", "local_workload", "peer_identity", "peer_workload", "proof", "rule", "rule_name", "pid", "peer_host", "policy_version", "suppressed", "generation")
