@@ -32,6 +32,11 @@ COMMANDS: Mapping[str, Command] = {
         "compile_command",
         "Turn policy files into one signed snapshot per host.",
     ),
+    "doctor": Command(
+        "agent.cli.doctor",
+        "doctor_command",
+        "Try what Cordon stands on; say what is lost and what to do.",
+    ),
     "explain": Command(
         "agent.cli.policy", "explain_command", "Say whether a connection would pass, and why."
     ),
