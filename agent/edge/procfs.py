@@ -97,7 +97,7 @@ class ProcessReader:
             yield folder
         except (FileNotFoundError, ProcessLookupError) as error:
             raise ProcessGone from error
-        except (OSError, ValueError, IndexError) as error:
+        except (OSError, ValueError, LookupError) as error:
             raise FactsUnreadable(str(error)) from error
         finally:
             os.close(folder)
@@ -126,7 +126,7 @@ class ProcessReader:
         )
 
     def _cgroup(self, folder: int) -> str:
-        path = cgroups.parse_membership(_content(folder, "cgroup"))
+        path = cgroups.parse_membership(os.fsdecode(_content(folder, "cgroup")))
         if path is None or not f"{path}/".startswith(f"{self._prefix}/"):
             raise ProcessLookupError("it is not below the instance's cgroup root")
         return path[len(self._prefix) :] or "/"
@@ -161,17 +161,21 @@ class ProcessReader:
         return self._groups[gid]
 
 
-def _content(folder: int, name: str) -> str:
+def _text(folder: int, name: str) -> str:
+    return _content(folder, name).decode(errors="replace")
+
+
+def _content(folder: int, name: str) -> bytes:
     fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     try:
-        return os.read(fd, 65536).decode(errors="replace")
+        return os.read(fd, 65536)
     finally:
         os.close(fd)
 
 
 def _stat(folder: int) -> tuple[str, int]:
     """Command and start time; the command may hold blanks and brackets (proc_pid_stat(5))."""
-    head, _, tail = _content(folder, "stat").rpartition(")")
+    head, _, tail = _text(folder, "stat").rpartition(")")
     fields = tail.split()
     if fields[0] in ("Z", "X"):
         raise ProcessLookupError("it has ended")
@@ -179,9 +183,13 @@ def _stat(folder: int) -> tuple[str, int]:
 
 
 def _owner(folder: int) -> tuple[int, int]:
-    """Real user and group."""
+    """Real user and group.
+
+    The first line holds the command, in which the kernel escapes line feeds and nothing else: what
+    str.splitlines takes for the end of a line would let a process write lines of its own.
+    """
     found = {}
-    for line in _content(folder, "status").splitlines():
+    for line in _text(folder, "status").split("\n"):
         name, _, value = line.partition(":")
         if name in ("Uid", "Gid"):
             found[name] = int(value.split()[0])

@@ -51,7 +51,7 @@ class Writer:
         kept = [name for name in WORKLOADS if rng.random() < 0.93]
         documents += [self._workload(name) for name in kept]
         documents += [self._rule("Allow", f"allow-{i}", kept) for i in range(rng.randint(4, 10))]
-        documents += [self._rule("Deny", f"deny-{i}", kept) for i in range(rng.randint(0, 3))]
+        documents += [self._rule("Deny", f"deny-{i}", kept) for i in range(rng.randint(0, 4))]
         documents += [self._lifeline(i) for i in range(rng.choice((0, 0, 0, 1)))]
         return "\n---\n".join(json.dumps(document) for document in documents) + "\n"
 
@@ -102,7 +102,7 @@ class Writer:
 
     def _processes(self, workloads: Sequence[str]) -> list[Document]:
         rng = self._rng
-        if rng.random() < 0.12:
+        if rng.random() < 0.2:
             return [{"any": True}]
         kinds: list[Document] = [
             {"segment": rng.choice((*SEGMENTS, "default"))},

@@ -28,6 +28,13 @@ READY_SECONDS = 60.0
 """Compiling takes 2 s of a processor, of which a loaded machine gives each of many little."""
 SWITCH_SECONDS = 30.0
 RPC_SECONDS = 5.0
+_IMPATIENT = [
+    ("grpc.initial_reconnect_backoff_ms", 20),
+    ("grpc.min_reconnect_backoff_ms", 20),
+    ("grpc.max_reconnect_backoff_ms", 100),
+    ("grpc.use_local_subchannel_pool", 1),
+]
+"""A killed agent is back in half a second; gRPC would look again after a whole one."""
 
 
 @dataclass
@@ -87,7 +94,7 @@ class CordonHost:
 
     def stub(self) -> local_pb2_grpc.LocalServiceStub:
         if self._channel is None:
-            self._channel = grpc.insecure_channel(f"unix:{self.socket}")
+            self._channel = grpc.insecure_channel(f"unix:{self.socket}", options=_IMPATIENT)
         return local_pb2_grpc.LocalServiceStub(self._channel)
 
     def status(self) -> local_pb2.StatusResponse:
