@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import signal
 import sys
 import traceback
@@ -69,6 +70,7 @@ class Daemon:
         self._opened = ExitStack()
         self._loaded = False
         self._observe = False
+        self._numbers = itertools.count(1)
         self._kernel: Kernel
         self._tagger: Tagger
         self._wall_offset_ns = clock.wall_offset_ns()
@@ -183,7 +185,7 @@ class Daemon:
 
     def _flow_seen(self, event: FlowEvent) -> None:
         names = self._view.names_under(event.generation)
-        self._flows.add(describe(event, names, self._wall_offset_ns))
+        self._flows.add(describe(event, names, self._wall_offset_ns, next(self._numbers)))
 
     # Commands out: short ones at once, long ones by the worker.
 

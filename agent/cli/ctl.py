@@ -38,7 +38,9 @@ COMMANDS: Mapping[str, Command] = {
         "Try what Cordon stands on; say what is lost and what to do.",
     ),
     "explain": Command(
-        "agent.cli.policy", "explain_command", "Say whether a connection would pass, and why."
+        "agent.cli.explain",
+        "explain_command",
+        "Say why something was refused, or whether it would pass.",
     ),
     "observe": Command("agent.cli.local", "observe_command", "Verdicts as they happen."),
     "ps": Command("agent.cli.local", "ps_command", "Who every process is, and by which evidence."),
