@@ -18,14 +18,13 @@ from tests.lab.demo.live import SOME, Subscription, in_order
 from tests.lab.demo.loops import Loop, Loops, tally
 from tests.lab.demo.report import Evidence, Report
 from tests.lab.demo.scene import DB_PORT, PROGRAM_SECONDS, WEB, Call, Scene, said
-from tests.lab.demo.testimony import kernel_counts, link_pins
+from tests.lab.demo.testimony import HELD, kernel_counts, link_pins
 
 ALLOWED = ("allow", "rule_allow")
 REFUSED = ("refuse", "no_rule")
-HELD = ("held", "pending")
 HOLD_EXPIRED = ("outcome", "hold_expired")
 REJUDGED = ("outcome", "rejudged")
-KNOWN = ("allow", "web-reads-db", "tag")
+KNOWN = ("allow", "web-reads-db", "shop/db", "tag")
 UNJUDGED = (("allow", "no_policy"), ("allow", "adopted"), ("allow", "mode_off"))
 QUESTION = "PING\r\nQUIT\r\n"
 
@@ -52,9 +51,9 @@ class Crash:
         return kernel_counts(self.hosts.values())
 
     def begin(self) -> None:
-        """Attempts and verdicts count from here."""
-        self.loops.mark()
+        """Attempts and verdicts count from here: verdicts first, for each attempt has its own."""
         self.began = self.counts()
+        self.loops.mark()
 
     def counted(self, what: tuple[str, str]) -> int:
         """How often since `begin`."""
@@ -115,11 +114,14 @@ class Crash:
         """It has come through, and the new agent knows whose it is."""
         seen, complete = self._messages()
         known = self.hosts["front"].sockets(self.subscription.subscriber.pid)
-        one = next(socket for socket in known if socket.local_port == self.subscription.port)
+        found = [
+            (socket.verdict, socket.rule_name, socket.peer_workload, socket.proof)
+            for socket in known
+            if socket.local_port == self.subscription.port
+        ]
+        words = [f"{v}, rule {rule}, peer {peer} by {proof}" for v, rule, peer, proof in found]
         return Evidence(
-            seen,
-            f"front: {one.verdict}, rule {one.rule_name}, peer {one.peer_workload} by {one.proof}",
-            complete and (one.verdict, one.rule_name, one.proof) == KNOWN,
+            seen, f"front: {', '.join(words) or 'no such socket'}", complete and found == [KNOWN]
         )
 
     def _messages(self) -> tuple[str, bool]:
@@ -155,7 +157,8 @@ class Crash:
         )
         return Evidence(
             process,
-            f"back allows: rule {verdict.flow.rule_name}, peer {verdict.peer} by tag",
+            f"back allows: rule {verdict.flow.rule_name}, peer {verdict.peer} by "
+            f"{verdict.flow.proof}",
             done.returncode == 0 and "PONG" in done.stdout,
             [verdict.line],
         )

@@ -136,7 +136,7 @@ def check_refused_at_connect(scene: Scene, report: Report, title: str, call: Cal
     def look() -> Evidence:
         mark = scene.testimony.mark()
         scene.wires[call.host].clear()
-        done = scene.run(call)
+        done = scene.run_named(call)
         verdict = scene.testimony.wait(
             mark, call.host, direction="egress", verdict="refuse", reason="no_rule",
             remote_address=call.address, remote_port=call.port,

@@ -18,6 +18,8 @@ from agent.pb import local_pb2
 from tests.lab.cordon import CordonHost
 from tests.lab.witness import Witness
 
+HELD = ("held", "pending")
+"""In `kernel_counts`: packets kept back because nobody has told yet whose they are."""
 REPORT_SECONDS = 10.0
 """An event takes milliseconds; on a machine under load, longer."""
 
