@@ -61,6 +61,8 @@ class Config:
     hold_limit_ms: int | None = None
     flow_history: int = 1000
     """Flow events kept for an observer that comes later."""
+    log_level: str = "info"
+    """debug, info, warning or error."""
     metrics: Endpoint | None = Endpoint("127.0.0.1", 9420)
     metrics_certificate: Path | None = None
     metrics_key: Path | None = None
@@ -93,9 +95,10 @@ _NUMBERS = {
     "metrics_rules": (0, 1000),
 }
 _ENDPOINTS = ("metrics",)
+_CHOICES = {"log_level": ("debug", "info", "warning", "error")}
 OFF = "off"
 _REQUIRED = ("host_name", "snapshot", "policy_key")
-KEYS = (*_NAMES, *_PATHS, *_NUMBERS, *_ENDPOINTS)
+KEYS = (*_NAMES, *_PATHS, *_NUMBERS, *_ENDPOINTS, *_CHOICES)
 
 
 def parse_config(table: Mapping[str, object], file: str) -> Config:
@@ -123,6 +126,8 @@ def _value(file: str, key: str, value: object) -> str | int | Path | Endpoint | 
     elif isinstance(value, str):
         if key in _PATHS and value.startswith("/") and "\0" not in value:
             return Path(value)
+        if value in _CHOICES.get(key, ()):
+            return value
         if key in _ENDPOINTS and value == OFF:
             return None
         if key in _ENDPOINTS and (endpoint := _endpoint(value)) is not None:
@@ -148,6 +153,8 @@ def _endpoint(text: str) -> Endpoint | None:
 
 
 def _expected(key: str) -> str:
+    if key in _CHOICES:
+        return f"one of {', '.join(_CHOICES[key])}"
     if key in _ENDPOINTS:
         return f'an address with a port, such as "127.0.0.1:9420", or "{OFF}"'
     if key in _NUMBERS:

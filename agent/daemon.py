@@ -159,8 +159,10 @@ class Daemon:
         try:
             while self._told and not self._ended.done():
                 event = self._told.popleft()
+                logs.trace("told", event)
                 self._telemetry.happened(event)
                 for command in self._agent.handle(event):
+                    logs.trace("wish", command)
                     self._execute(command)
         except Exception:
             self._crash()

@@ -62,11 +62,13 @@ def run(path: Path) -> None:
     Enforcement goes on in the kernel when the agent ends.
     """
     from agent.daemon import Daemon
+    from agent.edge import logs
     from agent.edge.flock import AlreadyRunning, take_lock
     from agent.edge.local_server import LocalSocketError
     from agent.edge.snapshot_file import SnapshotRefused, load_public_key
 
     config = _read(path)
+    logs.configure(config.log_level, config.instance)
     os.umask(0o077)
     try:
         key = load_public_key(config.policy_key)

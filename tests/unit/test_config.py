@@ -107,3 +107,10 @@ def test_metrics_endpoint_that_is_none_is_refused(value: object) -> None:
 def test_certificate_without_its_key_is_refused() -> None:
     with pytest.raises(ConfigError, match="metrics_certificate and metrics_key together"):
         parse_config({**GOOD, "metrics_certificate": "/c.pem"}, "agent.toml")
+
+
+def test_log_level_is_one_of_four() -> None:
+    assert parse_config(GOOD, "agent.toml").log_level == "info"
+    assert parse_config({**GOOD, "log_level": "debug"}, "agent.toml").log_level == "debug"
+    with pytest.raises(ConfigError, match="log_level is 'loud', expected one of debug, info"):
+        parse_config({**GOOD, "log_level": "loud"}, "agent.toml")
