@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import signal
 import sys
 import time
@@ -42,6 +43,7 @@ from agent.edge.procfs import ProcessReader
 from agent.edge.ringbuf import RingBuffer
 from agent.edge.snapshot_source import SnapshotSource
 from agent.edge.tagger import Tagger
+from agent.edge.telemetry import Telemetry
 
 POLL_SECONDS = 1.0
 TICK_SECONDS = 5.0
@@ -68,11 +70,13 @@ class Daemon:
         self._source = SnapshotSource(config.snapshot, config.cache, key, config.host_name)
         self._flows = FlowLog(config.flow_history, self._observers_changed)
         self._view = LocalView(config.instance, config.host_name, self._agent, self._reader)
+        self._telemetry = Telemetry(config, self._agent)
         self._told: deque[Event] = deque()
         self._busy = False
         self._opened = ExitStack()
         self._loaded = False
         self._observe = False
+        self._numbers = itertools.count(1)
         self._kernel: Kernel
         self._tagger: Tagger
         self._wall_offset_ns = clock.wall_offset_ns()
@@ -90,6 +94,7 @@ class Daemon:
         self._open_file_watch()
         service = local_server.LocalService(self._view, self._flows)
         server = await local_server.serve(self._config.socket, service)
+        self._opened.enter_context(contextlib.closing(self._telemetry)).start()
         tasks = [
             asyncio.create_task(self._guard(part), name=part.__name__)
             for part in (
@@ -174,7 +179,11 @@ class Daemon:
         self._busy = True
         try:
             while self._told and not self._ended.done():
-                for command in self._agent.handle(self._told.popleft()):
+                event = self._told.popleft()
+                logs.trace("told", event)
+                self._telemetry.happened(event)
+                for command in self._agent.handle(event):
+                    logs.trace("wish", command)
                     self._execute(command)
         except Exception:
             self._crash()
@@ -196,7 +205,7 @@ class Daemon:
 
     def _flow_seen(self, event: FlowEvent) -> None:
         names = self._view.names_under(event.generation)
-        self._flows.add(describe(event, names, self._wall_offset_ns))
+        self._flows.add(describe(event, names, self._wall_offset_ns, next(self._numbers)))
 
     # Commands out: short ones at once, long ones by the worker.
 
@@ -206,6 +215,7 @@ class Daemon:
                 self._told.extend(self._tagger.read_facts(command))
             case commands.TagProcess():
                 self._told.extend(self._tagger.tag(command))
+                self._telemetry.tagged(command)
             case commands.WalkSockets(pid=int()):
                 self._told.append(self._tagger.walk_sockets(command))
             case commands.HashExecutable():
@@ -274,6 +284,7 @@ class Daemon:
         self._kernel.set_observe(on=self._observe)
         self._tagger = Tagger(self._reader, self._kernel.processes, self._hasher, self._place.pins)
         self._view.open(self._kernel, self._place.pins)
+        self._telemetry.open(self._place.pins)
         self._listen(self._kernel.process_events(self._tell))
         self._listen(self._kernel.flow_events(self._flow_seen))
         self._loaded = True

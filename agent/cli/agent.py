@@ -69,11 +69,13 @@ def run(path: Path) -> None:
     Enforcement goes on in the kernel when the agent ends.
     """
     from agent.daemon import Daemon
+    from agent.edge import logs
     from agent.edge.flock import AlreadyRunning, take_lock
     from agent.edge.local_server import LocalSocketError
     from agent.edge.snapshot_file import SnapshotRefused, load_public_key
 
     config = _read(path)
+    logs.configure(config.log_level, config.instance)
     os.umask(0o077)
     try:
         key = load_public_key(config.policy_key)
@@ -176,6 +178,19 @@ def resume(path: Path) -> None:
         _end(error, FAILED)
     _record("resumed by an administrator", config)
     click.echo(f"Attached {hooks.attached(place.pins)} hooks of instance {config.instance}.")
+
+
+@cordon_agent.command("metrics-user")
+@click.argument("name")
+@click.password_option(help="Asked for, if it is not given; better not given, for others see it.")
+def metrics_user(name: str, password: str) -> None:
+    """Print a line for the file that `metrics_users` names: NAME may then ask for metrics."""
+    from agent.edge.http_auth import hash_line
+
+    try:
+        click.echo(hash_line(name, password))
+    except ValueError as error:
+        _end(error, BAD_INPUT)
 
 
 def main() -> None:

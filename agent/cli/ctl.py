@@ -37,8 +37,15 @@ COMMANDS: Mapping[str, Command] = {
         "compile_command",
         "Turn policy files into one signed snapshot per host.",
     ),
+    "doctor": Command(
+        "agent.cli.doctor",
+        "doctor_command",
+        "Try what Cordon stands on; say what is lost and what to do.",
+    ),
     "explain": Command(
-        "agent.cli.policy", "explain_command", "Say whether a connection would pass, and why."
+        "agent.cli.explain",
+        "explain_command",
+        "Say why something was refused, or whether it would pass.",
     ),
     "observe": Command("agent.cli.local", "observe_command", "Verdicts as they happen."),
     "ps": Command(

@@ -55,7 +55,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One judgement. time: unix seconds."""
+    """One judgement. time: unix seconds. id: counts the judgements that this agent has told."""
 
     time: float
     direction: str
@@ -78,6 +78,7 @@ class Flow:
     policy_version: int
     suppressed: int
     generation: int
+    id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def proof_name(number: int) -> str:
     return enum_name(Proof, number) if number else ""
 
 
-def describe(event: FlowEvent, names: Names, wall_offset_ns: int) -> Flow:
+def describe(event: FlowEvent, names: Names, wall_offset_ns: int, number: int = 0) -> Flow:
     """The kernel's record with names and unix time."""
     return Flow(
         time=(event.time_ns + wall_offset_ns) / 1e9,
@@ -149,4 +150,5 @@ def describe(event: FlowEvent, names: Names, wall_offset_ns: int) -> Flow:
         policy_version=names.version,
         suppressed=event.suppressed,
         generation=event.generation,
+        id=number,
     )

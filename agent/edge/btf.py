@@ -84,7 +84,15 @@ WANTED = (
 
 
 def kernel_offsets() -> dict[str, int]:
-    """Constant -> bytes, for everything in WANTED. Raises BtfError."""
+    """Constant -> bytes, for everything in WANTED. Raises BtfError that says what is missing."""
+    offsets, missing = examine()
+    if missing:
+        raise BtfError("; ".join(missing))
+    return offsets
+
+
+def examine() -> tuple[dict[str, int], list[str]]:
+    """What is there, and a sentence for each that is not. Raises BtfError without any BTF."""
     lib = libbpf.library()
     pointer = lib.btf__load_vmlinux_btf()
     if not pointer:
@@ -93,10 +101,17 @@ def kernel_offsets() -> dict[str, int]:
             "with CONFIG_DEBUG_INFO_BTF=y, without it Cordon cannot tell processes apart"
         )
     btf = ctypes.c_void_p(pointer)
+    offsets: dict[str, int] = {}
+    missing: list[str] = []
     try:
-        return {wanted.name: _find(btf, wanted) for wanted in WANTED}
+        for wanted in WANTED:
+            try:
+                offsets[wanted.name] = _find(btf, wanted)
+            except BtfError as error:
+                missing.append(str(error))
     finally:
         lib.btf__free(btf)
+    return offsets, missing
 
 
 def function_id(name: str) -> int:

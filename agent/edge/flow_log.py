@@ -59,6 +59,10 @@ class FlowLog:
         passed = (flow for flow in reversed(self._history) if chosen.passes(flow))
         return list(islice(passed, count))[::-1]
 
+    def find(self, wanted: Callable[[Flow], bool]) -> Flow | None:
+        """The newest kept one that is wanted."""
+        return next(filter(wanted, reversed(self._history)), None)
+
     def add(self, flow: Flow) -> None:
         self._history.append(flow)
         for observer in self._observers:

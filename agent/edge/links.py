@@ -19,6 +19,8 @@ from agent.edge import libbpf
 from agent.edge.libbpf import BpfError
 
 _QUERY_MAX = 64
+_QUERY_EFFECTIVE = 1
+"""BPF_F_QUERY_EFFECTIVE, include/uapi/linux/bpf.h."""
 
 
 class AttachType(IntEnum):
@@ -164,15 +166,31 @@ def prog_fd_by_id(number: int) -> int:
     )
 
 
-def prog_query_cgroup(cgroup_fd: int, attach_type: AttachType) -> list[int]:
-    """Ids of the programs attached to this very cgroup."""
+def program_name(number: int) -> str:
+    """At most 15 bytes of it; empty where the program has gone meanwhile, or has no name."""
+    try:
+        fd = prog_fd_by_id(number)
+    except BpfError:
+        return ""
+    info = ProgInfo()
+    try:
+        _info(fd, info, "reading about a program")
+    finally:
+        os.close(fd)
+    return bytes(info.name).decode(errors="replace")
+
+
+def prog_query_cgroup(
+    cgroup_fd: int, attach_type: AttachType, *, effective: bool = False
+) -> list[int]:
+    """Ids of the programs attached to this very cgroup, or of all that run for it."""
     ids = (ctypes.c_uint32 * _QUERY_MAX)()
     count = ctypes.c_uint32(_QUERY_MAX)
     libbpf.call(
         "bpf_prog_query",
         cgroup_fd,
         ctypes.c_int(attach_type),
-        ctypes.c_uint32(0),
+        ctypes.c_uint32(_QUERY_EFFECTIVE if effective else 0),
         None,
         ids,
         ctypes.byref(count),

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.edge import bpffs, btf, compiler, libbpf, links, sources
+from agent.edge import bpffs, btf, compiler, features, libbpf, links, sources
 from agent.edge.compiler import Compiled, LoadFailed
 from agent.edge.hooks import HOOKS, ITERATED, LISTENERS, Hook, Pins, attached
 from agent.edge.libbpf import BpfError
@@ -71,12 +71,26 @@ def load(request: LoadRequest) -> LoadResult:
         return _result(started, build, loaded=False, pending=pending)
     if pinned_layout not in (0, layout):
         _discard_old_layout(pins)
+    _require_features()
     pins.make()
     _compile_and_pin(pins, root, text, defines)
     with BpfMap.open_pinned(pins.maps / "build") as build_map:
         for index, value in enumerate((layout, build)):
             build_map.put(index.to_bytes(4, "little"), value.to_bytes(8, "little"))
     return _result(started, build, loaded=True, pending=True)
+
+
+def try_load() -> float:
+    """Compile and load all, pin and attach nothing; returns the seconds. Raises LoadFailed."""
+    started = time.monotonic()
+    root = sources.source_root()
+    compiled = compiler.compile_parts(root, sources.assemble(root), _defines())
+    try:
+        for hook in HOOKS:
+            os.close(_load_program(compiled, hook, compiled.maps))
+    finally:
+        compiled.close()
+    return time.monotonic() - started
 
 
 def _result(started: float, build: int, *, loaded: bool, pending: bool) -> LoadResult:
@@ -87,6 +101,16 @@ def _result(started: float, build: int, *, loaded: bool, pending: bool) -> LoadR
         hooks_expected=len(HOOKS),
         attach_pending=pending,
     )
+
+
+def _require_features() -> None:
+    """All that is missing at once, by name, before anything is compiled."""
+    lacking = features.lacking()
+    if lacking:
+        raise LoadFailed(
+            f"this kernel ({platform.release()}) lacks {'; '.join(map(str, lacking))}. Nothing was "
+            "attached; Cordon needs Linux 6.1 or newer, and `cordonctl doctor` tells the rest"
+        )
 
 
 def _defines() -> list[str]:

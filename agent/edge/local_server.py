@@ -15,6 +15,8 @@ from urllib.parse import quote
 import grpc
 import grpc.aio
 
+from agent.core import flow_explanation
+from agent.core.flow_explanation import Asked
 from agent.core.flows import Filter
 from agent.edge.flow_log import FlowLog, TooManyObservers
 from agent.edge.local_view import LocalView, flow_message
@@ -78,6 +80,17 @@ class LocalService(local_pb2_grpc.LocalServiceServicer):
                 yield flow_message(await observer.next())
         finally:
             self._flows.leave(observer)
+
+    async def Explain(
+        self, request: pb.ExplainRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ExplainResponse:
+        flow = self._flows.find(flow_explanation.wanted(Asked(
+            request.id, request.protocol, (request.address, request.port),
+            (request.other_address, request.other_port),
+        )))  # fmt: skip
+        if flow is None:
+            return pb.ExplainResponse()
+        return await asyncio.to_thread(self._view.explain, flow)
 
 
 def _filter(request: pb.ObserveRequest) -> Filter:

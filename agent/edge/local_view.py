@@ -13,7 +13,9 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
-from agent.core import tagging, whois
+import yaml
+
+from agent.core import flow_explanation, tagging, whois
 from agent.core.abi import Process, SocketFlag, SocketState
 from agent.core.agent import Agent
 from agent.core.attest import Facts
@@ -197,6 +199,28 @@ class LocalView:
             for one in whois.candidates(facts, self._agent.workloads):
                 response.candidates.add(**{**asdict(one), "found": _text(one.found)})
         return response
+
+    def explain(self, flow: Flow) -> pb.ExplainResponse:
+        """Why a verdict is what it is, and what the policy in force says of it."""
+        answer = pb.ExplainResponse(flow=flow_message(flow))
+        for process in self.processes(flow.pid).processes if flow.pid else ():
+            answer.process.CopyFrom(process)
+        snapshot = self._agent.snapshot
+        if snapshot is None:
+            answer.because = flow_explanation.because(flow)
+            return answer
+        found = flow_explanation.explain(flow, snapshot)
+        answer.mode = found.mode.name.lower()
+        answer.proof, answer.because = found.proof, found.because
+        answer.now_version = snapshot.version
+        if found.now is not None:
+            answer.now_verdict = found.now.verdict.name.lower()
+            answer.now_reason = found.now.reason.name.lower()
+            answer.now_rule = self.names.rule(found.now.rule)
+        if found.allow is not None:
+            answer.allow = yaml.safe_dump(dict(found.allow), sort_keys=False)
+        answer.notes.extend(found.notes)
+        return answer
 
     def sockets(self, pid: int) -> pb.SocketsResponse:
         if self._pins is None:

@@ -38,7 +38,7 @@ class ProcessMaps:
         }
 
     def count(self) -> int:
-        return sum(1 for _ in self._processes.items())
+        return self._processes.count()
 
     def replace(self, pid: int, before: Process | None, after: Process) -> Process | None:
         """Write `after` unless the entry is no longer `before`; then return what it is now.

@@ -254,7 +254,7 @@ class ObserveRequest(_message.Message):
     def __init__(self, workloads: _Optional[_Iterable[str]] = ..., verdicts: _Optional[_Iterable[str]] = ..., port: _Optional[int] = ..., direction: _Optional[str] = ..., reasons: _Optional[_Iterable[str]] = ..., pid: _Optional[int] = ..., last: _Optional[int] = ..., kept_only: _Optional[bool] = ...) -> None: ...
 
 class Flow(_message.Message):
-    __slots__ = ("time", "direction", "verdict", "reason", "protocol", "local_address", "local_port", "remote_address", "remote_port", "local_identity", "local_workload", "peer_identity", "peer_workload", "proof", "rule", "rule_name", "pid", "peer_host", "policy_version", "suppressed", "generation")
+    __slots__ = ("time", "direction", "verdict", "reason", "protocol", "local_address", "local_port", "remote_address", "remote_port", "local_identity", "local_workload", "peer_identity", "peer_workload", "proof", "rule", "rule_name", "pid", "peer_host", "policy_version", "suppressed", "generation", "id")
     TIME_FIELD_NUMBER: _ClassVar[int]
     DIRECTION_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
@@ -276,6 +276,7 @@ class Flow(_message.Message):
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
     SUPPRESSED_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
     time: float
     direction: str
     verdict: str
@@ -297,4 +298,47 @@ class Flow(_message.Message):
     policy_version: int
     suppressed: int
     generation: int
-    def __init__(self, time: _Optional[float] = ..., direction: _Optional[str] = ..., verdict: _Optional[str] = ..., reason: _Optional[str] = ..., protocol: _Optional[str] = ..., local_address: _Optional[str] = ..., local_port: _Optional[int] = ..., remote_address: _Optional[str] = ..., remote_port: _Optional[int] = ..., local_identity: _Optional[int] = ..., local_workload: _Optional[str] = ..., peer_identity: _Optional[int] = ..., peer_workload: _Optional[str] = ..., proof: _Optional[str] = ..., rule: _Optional[int] = ..., rule_name: _Optional[str] = ..., pid: _Optional[int] = ..., peer_host: _Optional[int] = ..., policy_version: _Optional[int] = ..., suppressed: _Optional[int] = ..., generation: _Optional[int] = ...) -> None: ...
+    id: int
+    def __init__(self, time: _Optional[float] = ..., direction: _Optional[str] = ..., verdict: _Optional[str] = ..., reason: _Optional[str] = ..., protocol: _Optional[str] = ..., local_address: _Optional[str] = ..., local_port: _Optional[int] = ..., remote_address: _Optional[str] = ..., remote_port: _Optional[int] = ..., local_identity: _Optional[int] = ..., local_workload: _Optional[str] = ..., peer_identity: _Optional[int] = ..., peer_workload: _Optional[str] = ..., proof: _Optional[str] = ..., rule: _Optional[int] = ..., rule_name: _Optional[str] = ..., pid: _Optional[int] = ..., peer_host: _Optional[int] = ..., policy_version: _Optional[int] = ..., suppressed: _Optional[int] = ..., generation: _Optional[int] = ..., id: _Optional[int] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("id", "protocol", "address", "port", "other_address", "other_port")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    OTHER_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    OTHER_PORT_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    protocol: str
+    address: str
+    port: int
+    other_address: str
+    other_port: int
+    def __init__(self, id: _Optional[int] = ..., protocol: _Optional[str] = ..., address: _Optional[str] = ..., port: _Optional[int] = ..., other_address: _Optional[str] = ..., other_port: _Optional[int] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("flow", "process", "mode", "proof", "because", "now_verdict", "now_reason", "now_rule", "now_version", "allow", "notes")
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    BECAUSE_FIELD_NUMBER: _ClassVar[int]
+    NOW_VERDICT_FIELD_NUMBER: _ClassVar[int]
+    NOW_REASON_FIELD_NUMBER: _ClassVar[int]
+    NOW_RULE_FIELD_NUMBER: _ClassVar[int]
+    NOW_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    flow: Flow
+    process: Process
+    mode: str
+    proof: str
+    because: str
+    now_verdict: str
+    now_reason: str
+    now_rule: str
+    now_version: int
+    allow: str
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, flow: _Optional[_Union[Flow, _Mapping]] = ..., process: _Optional[_Union[Process, _Mapping]] = ..., mode: _Optional[str] = ..., proof: _Optional[str] = ..., because: _Optional[str] = ..., now_verdict: _Optional[str] = ..., now_reason: _Optional[str] = ..., now_rule: _Optional[str] = ..., now_version: _Optional[int] = ..., allow: _Optional[str] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -60,6 +60,11 @@ class LocalServiceStub:
                 request_serializer=cordon_dot_v1_dot_local__pb2.ObserveRequest.SerializeToString,
                 response_deserializer=cordon_dot_v1_dot_local__pb2.Flow.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/cordon.v1.LocalService/Explain',
+                request_serializer=cordon_dot_v1_dot_local__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=cordon_dot_v1_dot_local__pb2.ExplainResponse.FromString,
+                _registered_method=True)
 
 
 class LocalServiceServicer:
@@ -99,6 +104,13 @@ class LocalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Why one of the kept verdicts is what it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LocalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -126,6 +138,11 @@ def add_LocalServiceServicer_to_server(servicer, server):
                     servicer.Observe,
                     request_deserializer=cordon_dot_v1_dot_local__pb2.ObserveRequest.FromString,
                     response_serializer=cordon_dot_v1_dot_local__pb2.Flow.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=cordon_dot_v1_dot_local__pb2.ExplainRequest.FromString,
+                    response_serializer=cordon_dot_v1_dot_local__pb2.ExplainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -263,6 +280,33 @@ class LocalService:
             '/cordon.v1.LocalService/Observe',
             cordon_dot_v1_dot_local__pb2.ObserveRequest.SerializeToString,
             cordon_dot_v1_dot_local__pb2.Flow.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cordon.v1.LocalService/Explain',
+            cordon_dot_v1_dot_local__pb2.ExplainRequest.SerializeToString,
+            cordon_dot_v1_dot_local__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,
