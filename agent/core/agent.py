@@ -35,6 +35,7 @@ from agent.core.commands import (
 from agent.core.events import Event, Source
 from agent.core.guarding import Guarding
 from agent.core.intake import Candidate, Intake
+from agent.core.interest import Interest
 from agent.core.model import Action, Snapshot, Workload
 from agent.core.roster import Roster
 from agent.core.standing import Stage, Standing, State
@@ -79,7 +80,7 @@ class Agent:
         return tuple(sorted({r.name for r in rules if r.action is Action.LIFELINE}))
 
     @property
-    def interest(self) -> attest.Interest:
+    def interest(self) -> Interest:
         """The facts that the policy in force asks for."""
         return self._roster.interest
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agent.core import attest, events, tagging
-from agent.core.attest import Attestation, Facts, Interest
+from agent.core.attest import Attestation, Facts
 from agent.core.commands import (
     Command,
     HashExecutable,
@@ -23,6 +23,7 @@ from agent.core.commands import (
     WalkSockets,
 )
 from agent.core.events import ProcessReport
+from agent.core.interest import Interest, follows_from_executable_key, interest
 from agent.core.model import FIRST_WORKLOAD_IDENTITY, Identity, Snapshot, Workload
 
 MAX_WALKS = 5
@@ -43,9 +44,9 @@ class Roster:
 
     def put_in_force(self, snapshot: Snapshot) -> None:
         limit = snapshot.settings.hash_limit_mib << 20
-        self.interest = attest.interest(snapshot.workloads, limit)
+        self.interest = interest(snapshot.workloads, limit)
         self._workloads = snapshot.workloads
-        self._cacheable = attest.follows_from_executable_key(snapshot.workloads)
+        self._cacheable = follows_from_executable_key(snapshot.workloads)
         self._told.clear()
         self._walks = 0
 
@@ -97,16 +98,16 @@ class Roster:
 
     def on_hashed(self, event: events.ExecutableHashed) -> list[Command]:
         """Look again at everyone who waited: without hashes, if there is none to be had."""
-        interest = self.interest
+        wanted = self.interest
         commands: list[Command] = []
         if not event.sha256:
-            interest = replace(interest, hashes=False)
+            wanted = replace(wanted, hashes=False)
             commands += self._tell_once(
                 event.path,
                 "cannot hash an executable, no sha256 matches it",
                 (("path", event.path), ("reason", event.reason)),
             )
-        commands += [ReadFacts(report, interest) for report in event.reports]
+        commands += [ReadFacts(report, wanted) for report in event.reports]
         return commands
 
     def on_walked(self, event: events.ProcessesWalked) -> tuple[list[Command], bool]:
