@@ -17,9 +17,8 @@ from agent.edge.maps import BpfMap
 from tests.kernel.world import BASE, PORT, QUIET, World
 from tests.lab import wait_until
 from tests.lab.cordon import ROOT, cordon
-from tests.lab.prometheus import Prometheus, http_get, promtool
+from tests.lab.prometheus import METRICS, Prometheus, http_get, promtool, wait_for_metrics
 
-METRICS = "http://127.0.0.1:9420/metrics"
 MOST_SERIES = 150
 SCRAPE_SECONDS = 10.0
 GENEROUS_SECONDS = 2.0
@@ -36,6 +35,8 @@ scrape_configs:
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     with cordon(BASE, metrics_rules=10) as running:
+        for host in running.hosts.values():
+            wait_for_metrics(host.lab)
         yield World.build(running)
 
 
