@@ -61,6 +61,8 @@ class Config:
     hold_limit_ms: int | None = None
     flow_history: int = 1000
     """Flow events kept for an observer that comes later."""
+    refuse: str = "reject"
+    """reject: who proved who it is learns at once that it is refused. drop: nobody does."""
     log_level: str = "info"
     """debug, info, warning or error."""
     metrics: Endpoint | None = Endpoint("127.0.0.1", 9420)
@@ -95,7 +97,10 @@ _NUMBERS = {
     "metrics_rules": (0, 1000),
 }
 _ENDPOINTS = ("metrics",)
-_CHOICES = {"log_level": ("debug", "info", "warning", "error")}
+_CHOICES = {
+    "log_level": ("debug", "info", "warning", "error"),
+    "refuse": ("reject", "drop"),
+}
 OFF = "off"
 _REQUIRED = ("host_name", "snapshot", "policy_key")
 KEYS = (*_NAMES, *_PATHS, *_NUMBERS, *_ENDPOINTS, *_CHOICES)

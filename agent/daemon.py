@@ -40,6 +40,7 @@ from agent.edge.kernel import Kernel, Place
 from agent.edge.libbpf import BpfError
 from agent.edge.local_view import LocalView
 from agent.edge.procfs import ProcessReader
+from agent.edge.refuser import Refuser
 from agent.edge.ringbuf import RingBuffer
 from agent.edge.snapshot_source import SnapshotSource
 from agent.edge.tagger import Tagger
@@ -77,6 +78,7 @@ class Daemon:
         self._loaded = False
         self._observe = False
         self._numbers = itertools.count(1)
+        self._refuser: Refuser
         self._kernel: Kernel
         self._tagger: Tagger
         self._wall_offset_ns = clock.wall_offset_ns()
@@ -94,7 +96,7 @@ class Daemon:
         self._open_file_watch()
         service = local_server.LocalService(self._view, self._flows)
         server = await local_server.serve(self._config.socket, service)
-        self._opened.enter_context(contextlib.closing(self._telemetry)).start()
+        self._opened.enter_context(contextlib.closing(self._telemetry))
         tasks = [
             asyncio.create_task(self._guard(part), name=part.__name__)
             for part in (
@@ -191,9 +193,8 @@ class Daemon:
             self._busy = False
 
     def _crash(self) -> None:
-        trace = traceback.format_exc().strip()
         logs.write("error", "unexpected, the agent ends and enforcement goes on",
-                   [("trace", trace)])  # fmt: skip
+                   [("trace", traceback.format_exc().strip())])  # fmt: skip
         self._end(70)
 
     def _end(self, code: int) -> None:
@@ -204,6 +205,7 @@ class Daemon:
         self._tell(events.ObserversChanged(count))
 
     def _flow_seen(self, event: FlowEvent) -> None:
+        self._refuser.offer(event)
         names = self._view.names_under(event.generation)
         self._flows.add(describe(event, names, self._wall_offset_ns, next(self._numbers)))
 
@@ -284,7 +286,9 @@ class Daemon:
         self._kernel.set_observe(on=self._observe)
         self._tagger = Tagger(self._reader, self._kernel.processes, self._hasher, self._place.pins)
         self._view.open(self._kernel, self._place.pins)
-        self._telemetry.open(self._place.pins)
+        refuser = Refuser(self._place.pins.maps, on=self._config.refuse == "reject")
+        self._refuser = self._opened.enter_context(contextlib.closing(refuser))
+        self._telemetry.open(self._place.pins, self._refuser)
         self._listen(self._kernel.process_events(self._tell))
         self._listen(self._kernel.flow_events(self._flow_seen))
         self._loaded = True

@@ -73,6 +73,7 @@ class CordonHost:
             "run_dir": str(self.lab.sockets),
             "snapshot": str(self.snapshot),
             "policy_key": str(key),
+            "refuse": "drop",  # tests of verdicts see the kernel's answer alone
             **(extra or {}),
         }
         lines = [f"{name} = {_toml(value)}" for name, value in settings.items()]
