@@ -27,7 +27,8 @@ if _version_not_supported:
 
 
 class LocalServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """What runs on this host, for root on this host.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -58,10 +59,12 @@ class LocalServiceStub:
 
 
 class LocalServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """What runs on this host, for root on this host.
+    """
 
     def Status(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """How the agent stands.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -119,7 +122,8 @@ def add_LocalServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LocalService:
-    """Missing associated documentation comment in .proto file."""
+    """What runs on this host, for root on this host.
+    """
 
     @staticmethod
     def Status(request,
