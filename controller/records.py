@@ -235,7 +235,7 @@ class AuditRow:
 
 @dataclass(frozen=True, slots=True)
 class HostQuery:
-    """lost, connected: None does not ask."""
+    """revoked: those that were, in the place of the living. lost, connected: None does not ask."""
 
     labels: Labels = field(default_factory=dict)
     revoked: bool = False

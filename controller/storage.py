@@ -132,9 +132,13 @@ class EnrolmentStorage(Protocol):
 class HostStorage(Protocol):
     """What an administrator does with hosts and administrators."""
 
-    def host(self, name: str) -> HostRow | None: ...
+    def host(self, name: str) -> HostRow | None:
+        """The newest incarnation, revoked or not."""
 
     def hosts(self, query: HostQuery, page: Page) -> Paged[HostRow]: ...
+
+    def host_facts(self, name: str) -> bytes:
+        """What it said when it enrolled: a serialised cordon.v1.HostFacts. Raises NotFound."""
 
     def revoke_host(self, name: str, actor: Actor, why: str, now: int) -> int:
         """The version."""
@@ -143,6 +147,9 @@ class HostStorage(Protocol):
         """The version, 0 if nothing changed."""
 
     def administrators(self) -> Sequence[AdministratorRow]: ...
+
+    def note_administrator_seen(self, name: str, now: int) -> None:
+        """At most once a minute is it written."""
 
     def revoke_administrator(self, name: str, actor: Actor, why: str, now: int) -> None:
         """Raises Refused for the last operator."""
@@ -185,8 +192,29 @@ class PolicyStorage(Protocol):
 class OperationStorage(Protocol):
     """What is done on a controller's own machine."""
 
+    def initialise(
+        self,
+        trust_domain: str,
+        settings: FleetSettings,
+        secrets: Sequence[SecretRow],
+        key_set: bytes,
+        now: int,
+    ) -> Head:
+        """The fleet, in an empty store. Raises Conflict if there is one."""
+
+    def trust_domain(self) -> str:
+        """Never changes. Raises NotFound for an empty store."""
+
+    def put_secrets(
+        self, secrets: Sequence[SecretRow], key_set: bytes | None, actor: Actor, now: int
+    ) -> None:
+        """As put_secret and put_key_set, in one moment."""
+
+    def certificates_end(self, issued_before: int) -> int:
+        """When the last certificate that was issued before then ends; 0 if there is none."""
+
     def put_secret(self, secret: SecretRow, actor: Actor, now: int) -> None:
-        """New, or in another stage."""
+        """New, or in another stage; "ended" is believed no more, and its private part is wiped."""
 
     def put_key_set(self, key_set: bytes, actor: Actor, now: int) -> None: ...
 
