@@ -21,7 +21,7 @@ from agent.core.model import (
     Rule,
 )
 from controller import ports
-from controller.documents import Allow, Deny, Lifeline, Peer, Placed, Revision
+from controller.documents import AddressPeer, Allow, Deny, Lifeline, Peer, Placed, Revision
 from controller.selectors import Resolver, Side, number_networks, peer_identities
 
 
@@ -54,8 +54,20 @@ def _key(placed: Placed, direction: Direction) -> str:
     return f"{document.kind}/{document.name}/{direction.name.lower()}"
 
 
+def network_keys(revision: Revision) -> list[str]:
+    """Networks that documents name, as the names under which numbers are kept."""
+    peers: list[AddressPeer] = []
+    for item in revision.placed:
+        match item.document:
+            case Allow() | Deny():
+                peers += (*item.document.from_, *item.document.to)
+            case Lifeline():
+                peers += item.document.peer
+    return sorted({str(peer.cidr) for peer in peers if peer.cidr is not None})
+
+
 def statements(revision: Revision, resolver: Resolver) -> list[Statement]:
-    """All rules of a revision, in the order in which they are judged."""
+    """All rules of a revision, by action and key."""
     found: list[Statement] = []
     for lifeline, placed in revision.of(Lifeline):
         found.append(_lifeline(lifeline, placed, resolver))
@@ -132,6 +144,7 @@ def rules_of_host(
                 staged=statement.staged,
             )
         )
+    rules.sort(key=lambda rule: (rule.action, rule.number))
     return HostRules(tuple(rules), networks)
 
 

@@ -12,8 +12,8 @@ from enum import Enum
 from agent.core.abi import Process
 from agent.core.attest import Facts
 from agent.core.events import ProcessReport, Source
-from agent.core.intake import Held
 from agent.core.model import Snapshot
+from agent.core.snapshot import Held
 
 
 class Level(Enum):
