@@ -115,6 +115,9 @@ class EnrolmentStorage(Protocol):
 
     def revoke_token(self, token_id: str, actor: Actor, why: str, now: int) -> None: ...
 
+    def taken(self, addresses: Sequence[IPAddress]) -> Mapping[IPAddress, str]:
+        """Which of them a host has, and its name."""
+
     def enrol(self, token_id: str, joining: Joining, actor: Actor) -> HostRow:
         """Spend the token and make the host; the same key again gets the same host.
 
@@ -217,6 +220,9 @@ class OperationStorage(Protocol):
         """New, or in another stage; "ended" is believed no more, and its private part is wiped."""
 
     def put_key_set(self, key_set: bytes, actor: Actor, now: int) -> None: ...
+
+    def check(self) -> Sequence[str]:
+        """Sentences about what should not be."""
 
     def raise_epoch(self, actor: Actor, why: str, now: int) -> Head:
         """Above the highest epoch of the store and of what any host reported."""

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import hmac
+import ipaddress
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, case, delete, insert, select, update
@@ -22,7 +24,14 @@ from controller.records import Actor, HostRow, Page, Paged
 from controller.storage import HostExists, NotFound, Refused, TokenSpent
 from controller.store import hostsql, rows
 from controller.store.database import Database
-from controller.store.tables import administrators, certificates, host_seen, hosts, tokens
+from controller.store.tables import (
+    administrators,
+    certificates,
+    host_addresses,
+    host_seen,
+    hosts,
+    tokens,
+)
 from controller.store.writer import Writer
 
 KEEP_SECONDS = 30 * 86_400
@@ -89,6 +98,16 @@ class EnrolmentMethods:
             same = tokens.c.id == token_id
             writer.connection.execute(update(tokens).where(same).values(revoked=True))
             writer.note(actor, "RevokeToken", token_id, why)
+
+    def taken(self, addresses: Sequence[IPAddress]) -> Mapping[IPAddress, str]:
+        texts = [str(address) for address in addresses]
+        query = select(host_addresses.c.address, hosts.c.name).join_from(host_addresses, hosts)
+        taken: dict[IPAddress, str] = {}
+        with self._db.reading() as connection:
+            for part in hostsql.chunks(texts):
+                found = connection.execute(query.where(host_addresses.c.address.in_(part)))
+                taken.update((ipaddress.ip_address(address), name) for address, name in found)
+        return taken
 
     def enrol(self, token_id: str, joining: Joining, actor: Actor) -> HostRow:
         with self._db.writing(joining.at) as writer:

@@ -11,9 +11,9 @@ from sqlalchemy import func, insert, select
 from controller.access_records import SecretRow
 from controller.records import Actor, Cause, FleetSettings, Head
 from controller.storage import Conflict, NotFound
-from controller.store import secretsql
+from controller.store import checking, secretsql
 from controller.store.database import EMPTY, Database
-from controller.store.tables import audit, certificates, fleet, host_seen
+from controller.store.tables import certificates, fleet, host_seen
 from controller.store.writer import CONTROLLER
 
 SKIPPED_HOSTS = 65_536
@@ -78,6 +78,8 @@ class OperationMethods:
             for secret in secrets:
                 secretsql.put(writer.connection, secret, self._master_key)
                 writer.note(actor, "put-secret", f"{secret.kind} {secret.id}: {secret.stage}")
+            if any(secret.kind == secretsql.SIGNING_KEY for secret in secrets):
+                writer.version(Cause.EPOCH)  # everything that is in force is to be signed anew
             if key_set is not None:
                 secretsql.put_key_set(writer.connection, key_set, now)
                 writer.note(actor, "put-key-set", "")
@@ -104,8 +106,7 @@ class OperationMethods:
             writer.note(actor, "raise-epoch", str(epoch), why)
             return writer.head
 
-    def audit_numbers_whole(self) -> bool:
-        """Whether the audit log has as many entries as were written."""
-        count = select(func.count()).select_from(audit)
+    def check(self) -> Sequence[str]:
+        """Sentences about what should not be."""
         with self._db.reading() as connection:
-            return connection.scalar(count) == connection.scalar(select(fleet.c.audit))
+            return checking.findings(connection, self._master_key)
