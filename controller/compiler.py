@@ -27,10 +27,9 @@ from controller.documents import DEFAULT_SEGMENT, Placed, Revision, Segment, Wor
 from controller.inventory import Host, Inventory
 from controller.placement import Placement, check_ties, check_workloads, place, warn_homeless
 from controller.problems import InputRefused, Problem, Source
-from controller.rules import HostRules, Statement, rule_keys, rules_of_host, statements
+from controller.rules import MODES, HostRules, Statement, rule_keys, rules_of_host, statements
 from controller.selectors import Resolver
 
-_MODES = {"off": Mode.OFF, "audit": Mode.AUDIT, "enforce": Mode.ENFORCE}
 _RESERVED = {
     int(identity): identity.name.lower()
     for identity in (Identity.HOST, Identity.WORLD, Identity.UNPROVEN)
@@ -103,7 +102,7 @@ def _resolve(
         allocations=extended,
         placement=place(workloads, inventory.hosts, extended.workloads),
         statements=found,
-        modes={name: _MODES[segment.mode] for name, segment in segments.items()},
+        modes={name: MODES[segment.mode] for name, segment in segments.items()},
         names={extended.workloads[w.name]: f"{w.segment}/{w.name}" for w, _ in workloads},
         ring=keys.KeyRing(root, live),
         issued=now,

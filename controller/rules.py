@@ -16,6 +16,7 @@ from agent.core.model import (
     Direction,
     Identity,
     IPNetwork,
+    Mode,
     Network,
     PortRange,
     Rule,
@@ -23,6 +24,8 @@ from agent.core.model import (
 from controller import ports
 from controller.documents import AddressPeer, Allow, Deny, Lifeline, Peer, Placed, Revision
 from controller.selectors import Resolver, Side, number_networks, peer_identities
+
+MODES = {"off": Mode.OFF, "audit": Mode.AUDIT, "enforce": Mode.ENFORCE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +129,18 @@ def rules_of_host(
     here = residents | {int(Identity.HOST)}
     touching = [(s, locals_) for s in found if (locals_ := _locals(s, here)) != frozenset()]
     cidrs: set[IPNetwork] = set().union(*(s.peer.networks for s, _ in touching))
-    networks = number_networks(cidrs)
+    return rules_from((s for s, _ in touching), here, number_networks(cidrs), numbers)
+
+
+def rules_from(
+    touching: Iterable[Statement],
+    here: frozenset[int],
+    networks: tuple[Network, ...],
+    numbers: Mapping[str, int],
+) -> HostRules:
+    """Of statements that touch a host with these identities, whose networks are numbered."""
     rules: list[Rule] = []
-    for statement, locals_ in touching:
+    for statement in touching:
         peers = peer_identities(statement.peer, networks)
         if peers == frozenset():
             continue
@@ -138,7 +150,7 @@ def rules_of_host(
                 name=statement.placed.document.name,
                 action=statement.action,
                 direction=statement.direction,
-                locals=locals_,
+                locals=_locals(statement, here),
                 peers=peers,
                 ports=statement.ports,
                 staged=statement.staged,

@@ -65,9 +65,14 @@ def digest(entries: Entries, known: dict[bytes, bytes] | None = None) -> bytes:
     changed is hashed; filled here, and the caller's to bound.
     """
     hashes = {} if known is None else known
+    return digest_of(section_bytes(s, entries.get(s, {}), hashes) for s in Section)
+
+
+def digest_of(sections: Iterable[bytes]) -> bytes:
+    """From `section_bytes` of all sections in order, for who has some of them already."""
     total = hashlib.sha256(_CONTEXT)
-    for section in Section:
-        total.update(section_bytes(section, entries.get(section, {}), hashes))
+    for section in sections:
+        total.update(section)
     return total.digest()
 
 
