@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -376,7 +377,25 @@ def other_edits(draw: st.DrawFn) -> Edit:
     return lambda made: setattr(made, "settings", settings_) if kind == "settings" else None
 
 
-_EDITS = rule_edits() | rule_edits() | workload_edits() | host_edits() | other_edits()
+@st.composite
+def small_edits(draw: st.DrawFn) -> Edit:
+    """Of one thing of what is there, so that little else hides what is forgotten."""
+    name, workload, segment = draw(_NAMES), draw(_WORKLOADS), draw(_SEGMENTS)
+
+    def lose(made: Rows) -> None:
+        if row := made.hosts.get(name):
+            made.put_host(replace(row, lost=not row.lost))
+
+    def move(made: Rows) -> None:
+        if row := made.documents.get(("Workload", workload)):
+            made.put(re.sub("segment: .*", f"segment: {segment}", row.text))
+
+    return lose if draw(st.booleans()) else move
+
+
+_EDITS = (
+    small_edits() | rule_edits() | rule_edits() | workload_edits() | host_edits() | other_edits()
+)
 
 
 def state(fleet: Fleet) -> dict[str, object]:
@@ -391,8 +410,8 @@ def state(fleet: Fleet) -> dict[str, object]:
     }
 
 
-@given(st.lists(st.lists(_EDITS, min_size=1, max_size=3), min_size=1, max_size=8))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.lists(_EDITS, min_size=1, max_size=2), min_size=1, max_size=10))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_updates_lead_to_what_a_load_of_the_result_gives(steps: list[list[Edit]]) -> None:
     made = rows(WEB_TO_DB)
     made.part()
