@@ -393,9 +393,8 @@ def small_edits(draw: st.DrawFn) -> Edit:
     return lose if draw(st.booleans()) else move
 
 
-_EDITS = (
-    small_edits() | rule_edits() | rule_edits() | workload_edits() | host_edits() | other_edits()
-)
+_DOCUMENTS = rule_edits() | rule_edits() | workload_edits()
+_EDITS = _DOCUMENTS | small_edits() | host_edits() | other_edits()
 
 
 def state(fleet: Fleet) -> dict[str, object]:
@@ -445,3 +444,13 @@ def test_a_change_touches_no_audience_that_it_does_not_concern() -> None:
     assert touched.hosts == frozenset()
     old, new = lone, fleet.content(fleet.audience("a"))
     assert old.entries[Section.MANAGED] is new.entries[Section.MANAGED]
+
+
+def test_who_has_a_rule_for_anybody_hears_of_every_host_that_comes_and_goes() -> None:
+    made = rows(WEB_TO_DB.replace("{workload: web}", "{any: true}"))
+    made.part()
+    fleet = loaded(made)
+    assert names(snapshot(fleet, "b").peers) == ["a", "b", "c"]
+    made.put_host(replace(THREE["c"], lost=True))
+    assert fleet.audience("b") in fleet.update(made.part()).audiences
+    assert names(snapshot(fleet, "b").peers) == ["a", "b"]
