@@ -28,6 +28,11 @@ class Bell:
         self._version = 0
         self._waiting: set[Callable[[], None]] = set()
 
+    @property
+    def heard(self) -> int:
+        """The newest version that was rung; 0 for none yet."""
+        return self._version
+
     def ring(self, version: int) -> None:
         """0 means: perhaps there is something, look."""
         with self._lock:

@@ -35,10 +35,10 @@ _POSTGRESQL_ARGUMENTS = {
     "-c idle_in_transaction_session_timeout=60000",
 }
 _PRAGMAS = (
+    f"busy_timeout = {BUSY_SECONDS * 1000}",
     "journal_mode = WAL",
     "synchronous = FULL",
     "foreign_keys = ON",
-    f"busy_timeout = {BUSY_SECONDS * 1000}",
 )
 
 
@@ -48,7 +48,7 @@ def make_engine(url: str | URL) -> Engine:
         parsed = make_url(url)
     except exc.ArgumentError as error:
         raise Unavailable("the database's URL cannot be read") from error
-    if parsed.get_backend_name() == "sqlite":
+    if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
         return _sqlite(parsed)
     if parsed.drivername in ("postgresql", "postgresql+psycopg"):
         return create_engine(
@@ -88,7 +88,8 @@ class Database:
 
     def __init__(self, url: str | URL) -> None:
         self.engine = make_engine(url)
-        self.bell = Bell()
+        self._bell = Bell()
+        self._listener: Listener | None = None
         self.postgresql = self.engine.dialect.name == "postgresql"
         options: dict[str, Any] = (
             {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -98,11 +99,17 @@ class Database:
         self._reader = self.engine.execution_options(**options)
         self._writer = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         self._turn = threading.Lock()
-        self._listener = self._listen() if self.postgresql else None
+        self._listening = threading.Lock()
 
-    def _listen(self) -> Listener:
-        plain = self.engine.url.set(drivername="postgresql")
-        return Listener(self.bell, plain.render_as_string(hide_password=False))
+    @property
+    def bell(self) -> Bell:
+        """Of the whole store; listens to other processes from the first time that it is asked."""
+        with self._listening:
+            if self.postgresql and self._listener is None:
+                plain = self.engine.url.set(drivername="postgresql")
+                conninfo = plain.render_as_string(hide_password=False)
+                self._listener = Listener(self._bell, conninfo)
+        return self._bell
 
     def close(self) -> None:
         if self._listener:
@@ -124,7 +131,7 @@ class Database:
                 yield writer
                 self._finish(writer)
             if writer.versions:
-                self.bell.ring(writer.head.version)
+                self._bell.ring(writer.head.version)
 
     @contextlib.contextmanager
     def first_writing(self) -> Iterator[Connection]:

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, false, func, select, update
 
 from controller.access_records import AdministratorRow, Role
+from controller.fields import is_name
 from controller.records import Actor, HostChange, HostQuery, HostRow, Page, Paged
 from controller.storage import NotFound, Refused
 from controller.store import hostsql, rows
@@ -128,7 +129,8 @@ def _conditions(query: HostQuery) -> list[ColumnElement[bool]]:
         has_stream = host_seen.c.controller != ""
         asked.append(has_stream if query.connected else ~has_stream)
     labels: Any = hosts_table.c.labels
-    asked += [labels[key].as_string() == value for key, value in query.labels.items()]
+    for key, value in query.labels.items():  # no host has a label that is not named as one
+        asked.append(labels[key].as_string() == value if is_name(key) else false())
     return asked
 
 
