@@ -51,7 +51,8 @@ class Board(Protocol):
 class Batch:
     """What a step of the compiler has made. records: None for hosts that are gone.
 
-    moment: as of when contents hold. next_end: when the next document ends.
+    moment: as of when contents hold. changed: audiences whose content is another one than before.
+    next_end: when the next document ends.
     """
 
     head: Head
@@ -60,12 +61,16 @@ class Batch:
     records: Mapping[str, HostRecordFields | None] = field(default_factory=dict)
     releases: Sequence[tuple[Release, Content]] = ()
     gone: frozenset[bytes] = frozenset()
+    changed: frozenset[bytes] = frozenset()
     next_end: int | None = None
 
 
-def batch_of(fleet: Fleet, touched: Touched, sealing: Sealing, now: int) -> Batch:
-    """Signs what was touched."""
+def batch_of(
+    fleet: Fleet, touched: Touched, sealing: Sealing, now: int, *, everything: bool = False
+) -> Batch:
+    """Signs what was touched, or everything, for then all of it may be of another epoch."""
     issued = stamp(fleet.moment, sealing.validity_seconds, now)
+    audiences = fleet.audiences if everything else touched.audiences
     return Batch(
         head=fleet.head,
         moment=fleet.moment,
@@ -75,10 +80,11 @@ def batch_of(fleet: Fleet, touched: Touched, sealing: Sealing, now: int) -> Batc
         },
         releases=[
             (make_release(audience, content, fleet.head, issued, sealing), content)
-            for audience in touched.audiences
+            for audience in audiences
             for content in [fleet.content(audience)]
         ],
         gone=touched.gone,
+        changed=touched.audiences,
         next_end=fleet.next_end(),
     )
 

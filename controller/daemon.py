@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from agent.edge import clock, logs, sd_notify
 from agent.pb import enrolment_pb2_grpc
 from controller.config import ControllerConfig
-from controller.services import tls
+from controller.services import policy, tls
 from controller.services.enrolment import JoiningServicer, RenewingServicer
 from controller.services.issuing import Issuer
+from controller.services.policy import PolicyServicer
+from controller.services.publisher import Publisher
 from controller.services.serving import ENROLMENT_BYTES, MAIN_BYTES, Server, Service
 from controller.services.sweeping import Sweeper
 from controller.services.tls import OwnCertificate
@@ -28,6 +30,7 @@ from controller.store import SqlStorage
 
 LOOK_SECONDS = 15.0
 """How often authorities, the own certificate and the database are looked at."""
+LEAST_SECONDS = 1.0
 WATCHDOG_SECONDS = 5.0
 ENROLMENT = "cordon.v1.EnrolmentService"
 
@@ -39,6 +42,8 @@ class Parts:
     config: ControllerConfig
     storage: SqlStorage
     issuer: Issuer
+    publisher: Publisher
+    policy: PolicyServicer
 
 
 def _main_services(parts: Parts) -> Sequence[Service]:
@@ -49,6 +54,7 @@ def _main_services(parts: Parts) -> Sequence[Service]:
             enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server,
             RenewingServicer(parts.storage, parts.issuer, parts.config.advertise),
         ),
+        Service(policy.NAME, policy.add_to_server, parts.policy, parts.policy.stop),
     ]
 
 
@@ -65,7 +71,7 @@ def _joining_services(parts: Parts) -> Sequence[Service]:
 
 def _background(parts: Parts) -> Sequence[Callable[[], Awaitable[None]]]:
     """Runs from before the ports are open until the end."""
-    return [Sweeper(parts.storage).run]
+    return [Sweeper(parts.storage).run, parts.publisher.run, parts.policy.watcher.run]
 
 
 class Controller:
@@ -75,7 +81,9 @@ class Controller:
         self._config = config
         self._storage = storage
         self._issuer = Issuer(storage)
-        self._parts = Parts(config, storage, self._issuer)
+        publisher = Publisher(storage, storage.bell)
+        servicer = PolicyServicer(config, storage, publisher)
+        self._parts = Parts(config, storage, self._issuer, publisher, servicer)
         self._own: OwnCertificate
         self._healthy = True
         self.main: Server
@@ -155,7 +163,8 @@ class Controller:
     async def _look(self) -> None:
         """Authorities, own certificate, and by that whether the database answers."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            due = self._own.shown.issued.renew_after - clock.unix_seconds()
+            await asyncio.sleep(min(LOOK_SECONDS, max(due, LEAST_SECONDS)))
             try:
                 changed = await self._issuer.refresh()
                 if changed or self._own.due(clock.unix_seconds()):

@@ -65,11 +65,12 @@ class Site:
         self.desk.use_root(ROOT)
         self.desk.unix_ms = self.rows.at * 1000
         whole = self.fleet.load(self.rows.whole())
-        self.desk.apply(self._batch(whole))
+        self.desk.apply(self._batch(whole, everything=True))
 
-    def _batch(self, touched: Touched) -> Batch:
+    def _batch(self, touched: Touched, *, everything: bool = False) -> Batch:
         assert self.desk.sealing is not None
-        return batch_of(self.fleet, touched, self.desk.sealing, self.desk.unix)
+        unix = self.desk.unix
+        return batch_of(self.fleet, touched, self.desk.sealing, unix, everything=everything)
 
     def publish(self, seconds: int = 1) -> frozenset[str]:
         """What was edited becomes the next version. Whom it touches."""
