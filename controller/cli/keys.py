@@ -97,7 +97,7 @@ def key_prepare(path: Path) -> None:
     """Make the next key, and let every host know it; nothing is signed with it yet."""
     with opened(read_config(path)) as storage:
         row = signing.to_secret(signing.new_key(), NEXT, now())
-        _key_step(storage, _signing_keys(storage).prepare, row)
+        replace_keys(storage, _signing_keys(storage).prepare, row)
     click.echo(f"Signing key {row.id} is prepared; activate it when all have renewed.")
 
 
@@ -106,7 +106,7 @@ def key_prepare(path: Path) -> None:
 def key_activate(path: Path) -> None:
     """Sign with the next key from now on; the old one is still believed."""
     with opened(read_config(path)) as storage:
-        _key_step(storage, _signing_keys(storage).activate, now(), storage.certificates_end)
+        replace_keys(storage, _signing_keys(storage).activate, now(), storage.certificates_end)
     click.echo("The next signing key is active; retire the old one when all have renewed.")
 
 
@@ -115,7 +115,7 @@ def key_activate(path: Path) -> None:
 def key_retire(path: Path) -> None:
     """Let no host believe the old key any more, and forget it."""
     with opened(read_config(path)) as storage:
-        _key_step(storage, _signing_keys(storage).retire, now(), storage.certificates_end)
+        replace_keys(storage, _signing_keys(storage).retire, now(), storage.certificates_end)
     click.echo("The old signing key is retired.")
 
 
@@ -127,8 +127,10 @@ def _step(storage: Storage, step: Callable[..., Sequence[SecretRow]], *arguments
     storage.put_secrets(_allowed(step, *arguments), None, HERE, now())
 
 
-def _key_step(storage: Storage, step: Callable[..., Sequence[SecretRow]], *arguments: Any) -> None:
-    """The set of keys changes with the keys in it; who signs it is whom all know already."""
+def replace_keys(
+    storage: Storage, step: Callable[..., Sequence[SecretRow]], *arguments: Any
+) -> None:
+    """One step. The set changes with the keys in it; who signs it is whom all know already."""
     stored = storage.secrets()
     changed = {row.id: row for row in _allowed(step, *arguments)}
     signer = signing.load_private(Rotation("signing key", stored.signing_keys).active.private)
