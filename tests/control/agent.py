@@ -24,7 +24,7 @@ from tests.control.fleet import Identity
 METHOD = "/cordon.v1.PolicyService/Sync"
 WAIT_SECONDS = 30.0
 """For anything that the controller says: more than a loaded machine needs."""
-OPTIONS = [("grpc.max_receive_message_length", 65 * 1024 * 1024)]
+OPTIONS = (("grpc.max_receive_message_length", 65 * 1024 * 1024),)
 
 
 class Refused(ValueError):
@@ -58,6 +58,7 @@ class Agent:
     bodies: list[str] = field(default_factory=list)
     away: pb.GoingAway | None = None
     welcome: pb.Welcome | None = None
+    options: tuple[tuple[str, int], ...] = OPTIONS
     _channel: grpc.aio.Channel | None = None
     _call: Any = None
 
@@ -67,7 +68,7 @@ class Agent:
         credentials = grpc.ssl_channel_credentials(
             self.identity.roots, self.identity.key, self.identity.chain
         )
-        self._channel = grpc.aio.secure_channel(address, credentials, OPTIONS)
+        self._channel = grpc.aio.secure_channel(address, credentials, self.options)
         self._call = self._channel.stream_stream(METHOD)()
         await self.say(hello=hello or self.hello())
 
