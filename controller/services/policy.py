@@ -15,10 +15,9 @@ import grpc
 import grpc.aio
 
 from agent.edge import logs
-from controller import addressing
 from controller.admission import Admission
+from controller.clones import Clones
 from controller.config import ControllerConfig
-from controller.records import HostRow
 from controller.services.callers import (
     Caller,
     Code,
@@ -29,6 +28,7 @@ from controller.services.callers import (
     refuse_revoked,
     refuse_storage,
 )
+from controller.services.noting import Notes
 from controller.services.publisher import Publisher
 from controller.services.seeing import Watcher
 from controller.services.session import Away, Session, ended
@@ -54,21 +54,10 @@ from controller.talk import (
 
 NAME = "cordon.v1.PolicyService"
 HELLO_SECONDS = 10.0
-CLONE_SECONDS = 60.0
-CLONE_TURNS = 3
-CLONE_WAIT_SECONDS = 60.0
 RETRY_SECONDS = 1.0
 AT_ONCE = 100
 """Streams that are woken before the loop looks at what else there is."""
 _CHANGED = Changed()
-
-
-@dataclass(slots=True)
-class _Turns:
-    """How often two agents of one host have ended each other's streams of late."""
-
-    since: float = 0.0
-    count: int = 0
 
 
 @dataclass(slots=True)
@@ -85,12 +74,12 @@ class PolicyServicer:
 
     def __init__(self, config: ControllerConfig, storage: Storage, publisher: Publisher) -> None:
         self.watcher = Watcher(storage, config.name)
+        self._notes = Notes(storage, publisher, self.watcher)
         self.admission = Admission(config.max_syncing)
         self._config = config
-        self._storage = storage
         self._publisher = publisher
         self._open: dict[str, _Open] = {}
-        self._turns: dict[str, _Turns] = {}
+        self._clones = Clones()
         self._stopping = False
         self._waking: set[str] = set()
         self._wake: asyncio.Task[None] | None = None
@@ -150,7 +139,7 @@ class PolicyServicer:
         syncing = await self._enter(context, session, stream)
         one = _Open(session, stream, syncing)
         self._open[who.name] = one
-        self._note_connected(greeting, stream)
+        self._notes.connected(greeting, stream)
         try:
             self._do(who.name, one, stream.begin(self._now()))
             await self._listen(one)
@@ -224,22 +213,13 @@ class PolicyServicer:
             return
         wait = 0.0
         if old.session.instance != session.instance:
-            wait = self._turn(name)
+            wait = self._clones.turn(name, self._now())
         old.session.end(_going(AwayReason.REPLACED, "another stream of this host is open", wait))
         if wait:
             sentence = "two machines have the identity of this host"
             logs.write("error", sentence, [("host", name)])
             self.watcher.told(name, self._publisher.desk.unix, trouble=sentence)
             session.end(_going(AwayReason.REPLACED, sentence, wait))
-
-    def _turn(self, name: str) -> float:
-        """Seconds that both have to wait."""
-        now = self._now()
-        turns = self._turns.setdefault(name, _Turns())
-        if now - turns.since > CLONE_SECONDS:
-            turns.since, turns.count = now, 0
-        turns.count += 1
-        return CLONE_WAIT_SECONDS if turns.count >= CLONE_TURNS else 0.0
 
     async def _enter(self, context: Context, session: Session, stream: Stream) -> float | None:
         """When its being brought in step has begun; None: it needs nothing."""
@@ -279,7 +259,7 @@ class PolicyServicer:
                 return
             self.watcher.heard(name, unix)
             if isinstance(event, Reported):
-                await self._reported(name, event)
+                await self._notes.reported(name, event)
             elif isinstance(event, Greeting):
                 self._do(name, one, stream.handle(event.hello, now))
             else:
@@ -292,9 +272,9 @@ class PolicyServicer:
         for action in actions:
             match action:
                 case NoteEnforced():
-                    self._note_enforced(name, action.order)
+                    self._notes.enforced(name, action.order)
                 case NoteRefused():
-                    self._note_refused(name, action)
+                    self._notes.refused(name, action)
                 case End():
                     one.session.end(Away(None, action))
         if one.syncing_since is not None and one.stream.in_sync:
@@ -314,57 +294,6 @@ class PolicyServicer:
             del self._open[name]
             self._publisher.rollout.gone(name)
             self.watcher.gone(name, self._publisher.desk.unix)
-
-    # What is noted of it.
-
-    def _note_connected(self, greeting: Greeting, stream: Stream) -> None:
-        name = greeting.hello.name
-        held = stream.held.order if stream.held is not None else (0, 0)
-        self._publisher.rollout.connected(name, held)
-        self.watcher.connected(name, self._publisher.desk.unix, greeting.agent_version)
-        if greeting.hello.refused is not None:
-            said = greeting.hello.refused
-            order = (said.store_epoch, said.version)
-            self._note_refused(name, NoteRefused(order, said.message))
-
-    def _note_enforced(self, name: str, order: tuple[int, int]) -> None:
-        self._publisher.rollout.enforced(name, order)
-        at = self._publisher.desk.unix
-        self.watcher.told(name, at, store_epoch=order[0], version=order[1])
-
-    def _note_refused(self, name: str, refused: NoteRefused) -> None:
-        fields = [("host", name), ("version", refused.order[1]), ("reason", refused.message)]
-        logs.write("warning", "a host refused what it was sent", fields)
-        if refused.order == (0, 0):
-            return
-        self._publisher.rollout.refused(name, refused.order, refused.message)
-        at = self._publisher.desk.unix
-        self.watcher.told(name, at, refused_version=refused.order[1], refused=refused.message)
-
-    async def _reported(self, name: str, report: Reported) -> None:
-        at = self._publisher.desk.unix
-        self.watcher.told(name, at, report=report.body, trouble=report.trouble)
-        record = self._publisher.desk.record(name)
-        if record is None or not report.addresses or set(report.addresses) == set(record.addresses):
-            return
-        try:
-            await asyncio.to_thread(self._claim, name, report, at)
-        except StorageError as error:
-            logs.write("warning", "addresses of a host were not taken",
-                       [("host", name), ("reason", error)])  # fmt: skip
-
-    def _claim(self, name: str, report: Reported, now: int) -> None:
-        row: HostRow | None = self._storage.host(name)
-        if row is None:
-            return
-        records = self._publisher.desk.records
-        taken = {a: other for other, said in list(records.items()) for a in said.addresses}
-        claimed = addressing.claim(row, report.addresses, taken)
-        for sentence in claimed.refused:
-            logs.write("warning", "an address that a host reports is not taken",
-                       [("host", name), ("why", sentence)])  # fmt: skip
-        if claimed.addresses and claimed.addresses != row.addresses:
-            self._storage.claim_addresses(name, claimed.addresses, now)
 
 
 def _going(reason: AwayReason, message: str, retry_seconds: float) -> Away:

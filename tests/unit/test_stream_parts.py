@@ -13,6 +13,7 @@ from agent.pb import policy_pb2 as pb
 from agent.pb import signed_pb2
 from controller import keyserver
 from controller.admission import Admission
+from controller.clones import Clones
 from controller.keys import KeyRing
 from controller.keyserver import HeldKeys, Moment, after, all_epochs, epochs, missing, updates
 from controller.records import FleetSettings, Seen
@@ -230,6 +231,16 @@ def test_waits_follow_what_bringing_one_in_step_takes_and_are_bounded() -> None:
         assert door.enter(0.0) == 0.0
     assert slow.enter(0.0) > 10 * quick.enter(0.0)
     assert max(slow.enter(0.0) for _ in range(10_000)) <= 300.0
+
+
+# Clones.
+
+
+def test_agents_that_end_each_other_in_turn_wait_and_one_that_restarts_does_not() -> None:
+    clones = Clones()
+    assert [clones.turn("a", now) for now in (0.0, 100.0, 200.0)] == [0.0, 0.0, 0.0]
+    assert [clones.turn("b", now) > 0 for now in (0.0, 1.0, 2.0, 3.0)] == [False, False, True, True]
+    assert clones.turn("c", 3.0) == 0.0
 
 
 # Rollout.
