@@ -23,6 +23,7 @@ from google.rpc import error_details_pb2, status_pb2
 from controller import spiffe
 from controller.access_records import Revoked, Role
 from controller.records import Actor
+from controller.services import metrics
 from controller.spiffe import Kind
 from controller.storage import FleetStorage, StorageError, Unavailable
 
@@ -138,6 +139,7 @@ async def refuse(
     **details: str,
 ) -> NoReturn:
     """End the call. retry: seconds after which it may be worth trying again."""
+    metrics.refusals.labels(reason).inc()
     info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=details)
     packed = [_packed(info)]
     if retry is not None:
