@@ -56,7 +56,7 @@ class Stream:
     def __init__(self, host: int, name: str, board: Board) -> None:
         self.in_sync = False
         self.held: HeldPolicy | None = None
-        self._host = host
+        self.host = host
         self._name = name
         self._board = board
         self._record = 0
@@ -84,10 +84,8 @@ class Stream:
         if hello.protocol != PROTOCOL:
             message = f"this controller speaks protocol {PROTOCOL}, not {hello.protocol}"
             return [End("FAILED_PRECONDITION", "PROTOCOL_VERSION", message)]
-        if (hello.host, hello.name) != (self._host, self._name):
-            message = (
-                f"the certificate is of host {self._name} ({self._host}), not of that in Hello"
-            )
+        if (hello.host, hello.name) != (self.host, self._name):
+            message = f"the certificate is of host {self._name} ({self.host}), not of that in Hello"
             return [End("PERMISSION_DENIED", "WRONG_HOST", message)]
         if behind := store_behind(hello, self._board):
             return [End("FAILED_PRECONDITION", "STORE_BEHIND", behind)]
@@ -126,7 +124,7 @@ class Stream:
         target = self._target(record)
         if record.serial != self._record or target is None:
             return True
-        missing = self._board.keys_missing(self._host, target, self._keys)
+        missing = self._board.keys_missing(self.host, target, self._keys)
         return missing or self._wants_policy(target, now)
 
     def begin(self, now: float) -> list[Action]:
@@ -270,7 +268,7 @@ class Stream:
         if target is None:
             return
         if not self._refused.paused("keys", now):
-            for keys in self._board.keys(self._host, target, self._keys):
+            for keys in self._board.keys(self.host, target, self._keys):
                 yield SendKeys(self._next(), keys)
         if self._wants_policy(target, now):
             base = None if self._whole or self.held is None else self.held.digest

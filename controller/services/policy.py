@@ -54,6 +54,7 @@ from controller.talk import (
 
 NAME = "cordon.v1.PolicyService"
 HELLO_SECONDS = 10.0
+READY_SECONDS = 10.0
 RETRY_SECONDS = 1.0
 AT_ONCE = 100
 """Streams that are woken before the loop looks at what else there is."""
@@ -106,8 +107,11 @@ class PolicyServicer:
 
     def check_revoked(self) -> None:
         for one in list(self._open.values()):
-            if self._is_revoked(one.session.who):
-                one.session.end(_revoked(one.session.who))
+            who = one.session.who
+            record = self._publisher.desk.record(who.name)
+            replaced = record is not None and record.host != one.stream.host
+            if replaced or self._is_revoked(who):
+                one.session.end(_revoked(who))
 
     def end_all(self, why: str) -> None:
         for one in list(self._open.values()):
@@ -129,7 +133,9 @@ class PolicyServicer:
     # The agent's side.
 
     async def Sync(self, _: object, context: Context) -> None:
-        await self._publisher.ready()
+        if not await self._publisher.ready(READY_SECONDS):
+            sentence = "this controller has no policy yet"
+            await refuse(context, Code.UNAVAILABLE, "STORE", sentence, RETRY_SECONDS)
         who = await self._admitted(context)
         session = Session(context, who)
         greeting = await self._greeting(context, session)
@@ -201,7 +207,7 @@ class PolicyServicer:
         end = ended(stream.greet(hello, self._now()))
         if end is not None:
             if end.reason == "STORE_BEHIND":
-                logs.write("error", "STORE_BEHIND", [("host", record.name), ("why", end.message)])
+                self._notes.behind(hello, end.message)
             await refuse(context, grpc.StatusCode[end.status], end.reason, end.message)
         return stream
 
