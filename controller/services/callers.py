@@ -29,7 +29,7 @@ from controller.storage import FleetStorage, StorageError, Unavailable
 
 T = TypeVar("T")
 DOMAIN = "cordon"
-Context = grpc.aio.ServicerContext
+Context = grpc.aio.ServicerContext[Any, Any]
 Code = grpc.StatusCode
 
 
