@@ -18,6 +18,7 @@ from agent.edge import logs
 from controller.admission import Admission
 from controller.clones import Clones
 from controller.config import ControllerConfig
+from controller.needs import store_behind
 from controller.services.callers import (
     Caller,
     Code,
@@ -31,7 +32,7 @@ from controller.services.callers import (
 from controller.services.noting import Notes
 from controller.services.publisher import Publisher
 from controller.services.seeing import Watcher
-from controller.services.session import Away, Session, ended
+from controller.services.session import Away, Session, ended, going, revoked
 from controller.services.stream_codec import (
     BadMessage,
     Greeting,
@@ -42,7 +43,7 @@ from controller.services.stream_codec import (
 )
 from controller.spiffe import Kind
 from controller.storage import Storage, StorageError
-from controller.sync import Stream, store_behind
+from controller.sync import Stream
 from controller.talk import (
     Action,
     AwayReason,
@@ -111,11 +112,11 @@ class PolicyServicer:
             record = self._publisher.desk.record(who.name)
             replaced = record is not None and record.host != one.stream.host
             if replaced or self._is_revoked(who):
-                one.session.end(_revoked(who))
+                one.session.end(revoked(who))
 
     def end_all(self, why: str) -> None:
         for one in list(self._open.values()):
-            one.session.end(_going(AwayReason.SHUTDOWN, why, RETRY_SECONDS))
+            one.session.end(going(AwayReason.SHUTDOWN, why, RETRY_SECONDS))
 
     async def stop(self) -> None:
         """Streams are told, and go to another controller."""
@@ -220,12 +221,12 @@ class PolicyServicer:
         wait = 0.0
         if old.session.instance != session.instance:
             wait = self._clones.turn(name, self._now())
-        old.session.end(_going(AwayReason.REPLACED, "another stream of this host is open", wait))
+        old.session.end(going(AwayReason.REPLACED, "another stream of this host is open", wait))
         if wait:
             sentence = "two machines have the identity of this host"
             logs.write("error", sentence, [("host", name)])
             self.watcher.told(name, self._publisher.desk.unix, trouble=sentence)
-            session.end(_going(AwayReason.REPLACED, sentence, wait))
+            session.end(going(AwayReason.REPLACED, sentence, wait))
 
     async def _enter(self, context: Context, session: Session, stream: Stream) -> float | None:
         """When its being brought in step has begun; None: it needs nothing."""
@@ -237,7 +238,7 @@ class PolicyServicer:
         wait = self.admission.enter(now)
         if wait > 0:
             sentence = "many are being brought in step"
-            session.end(_going(AwayReason.ADMISSION, sentence, wait))
+            session.end(going(AwayReason.ADMISSION, sentence, wait))
             await self._turn_away(context, session)
         return now
 
@@ -256,7 +257,7 @@ class PolicyServicer:
             now = self._now()
             unix = self._publisher.desk.unix
             if unix >= session.who.expires:
-                session.end(_going(AwayReason.CERTIFICATE, "the certificate has ended", 0.0))
+                session.end(going(AwayReason.CERTIFICATE, "the certificate has ended", 0.0))
                 return
             try:
                 event = decode(data)
@@ -300,15 +301,6 @@ class PolicyServicer:
             del self._open[name]
             self._publisher.rollout.gone(name)
             self.watcher.gone(name, self._publisher.desk.unix)
-
-
-def _going(reason: AwayReason, message: str, retry_seconds: float) -> Away:
-    return Away(reason, End("UNAVAILABLE", reason.name, message), retry_seconds)
-
-
-def _revoked(who: Caller) -> Away:
-    message = f"{who.spiffe_id} was revoked; only a new token helps"
-    return Away(AwayReason.REVOKED, End("PERMISSION_DENIED", "REVOKED", message))
 
 
 def add_to_server(servicer: PolicyServicer, server: grpc.aio.Server) -> None:
