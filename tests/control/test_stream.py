@@ -332,7 +332,8 @@ def test_a_host_that_was_enrolled_anew_ends_its_old_incarnation(storage: SqlStor
     async def scenario(made: Controller) -> None:
         old = agent(storage)
         await in_sync(made, old)
-        making.join(storage, "a", "10.0.0.1", labels={"role": "web"}, replace=True, now=unix())
+        now = unix() + 1  # a token's name has its second in it
+        making.join(storage, "a", "10.0.0.1", labels={"role": "web"}, replace=True, now=now)
         assert await old.ended() == ("PERMISSION_DENIED", "REVOKED")
         new = agent(storage)
         assert new.identity.number != old.identity.number
