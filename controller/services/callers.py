@@ -17,6 +17,7 @@ from urllib.parse import unquote
 import grpc
 import grpc.aio
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
@@ -61,6 +62,9 @@ def caller(context: Context) -> Caller:
     if shown is None:
         raise Unidentified("expected a client's certificate, the connection shows none")
     certificate = x509.load_pem_x509_certificate(shown)
+    if not isinstance(certificate.signature_hash_algorithm, hashes.SHA256):
+        # Measured: grpc's TLS takes SHA-1. We sign with SHA-256 alone, so this is none of ours.
+        raise Unidentified("expected a certificate that is signed with SHA-256")
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         (uri,) = names.value.get_values_for_type(x509.UniformResourceIdentifier)
