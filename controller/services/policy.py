@@ -134,12 +134,15 @@ class PolicyServicer:
     # The agent's side.
 
     async def Sync(self, _: object, context: Context) -> None:
+        # Heard before anybody is refused: a client whose first message finds its call ended already
+        # is told by its own grpc of an internal error, and not why.
+        first = await _first_message(context)
         if not await self._publisher.ready(READY_SECONDS):
             sentence = "this controller has no policy yet"
             await refuse(context, Code.UNAVAILABLE, "STORE", sentence, RETRY_SECONDS)
         who = await self._admitted(context)
         session = Session(context, who)
-        greeting = await self._greeting(context, session)
+        greeting = await self._greeting(context, first)
         session.instance = greeting.instance
         stream = await self._greeted(context, session, greeting)
         await self._take_over(session)
@@ -184,8 +187,7 @@ class PolicyServicer:
         except StorageError as error:
             await refuse_storage(context, error)
 
-    async def _greeting(self, context: Context, session: Session) -> Greeting:
-        data = await session.read(HELLO_SECONDS)
+    async def _greeting(self, context: Context, data: bytes | None) -> Greeting:
         if data is None:
             sentence = f"Hello comes first, within {HELLO_SECONDS:.0f} s"
             await refuse(context, Code.INVALID_ARGUMENT, "PROTOCOL", sentence)
@@ -301,6 +303,16 @@ class PolicyServicer:
             del self._open[name]
             self._publisher.rollout.gone(name)
             self.watcher.gone(name, self._publisher.desk.unix)
+
+
+async def _first_message(context: Context) -> bytes | None:
+    """None: there was none in time."""
+    try:
+        async with asyncio.timeout(HELLO_SECONDS):
+            data = await context.read()
+    except TimeoutError:
+        return None
+    return None if data is grpc.aio.EOF else data
 
 
 def add_to_server(servicer: PolicyServicer, server: grpc.aio.Server) -> None:
