@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 C_FILES := $(wildcard bpf/*.c bpf/*.h bench/*.c)
 
-.PHONY: help setup demo test unit kernel check format proto lock bench clean
+.PHONY: help setup demo test unit store kernel check format proto lock bench clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -13,10 +13,13 @@ setup: ## install what is missing: Debian packages, virtual environment
 demo: setup ## two hosts on this machine, real programs, real agents, real refusals (root)
 	@$(PYTHON) -m tests.lab.demo
 
-test: setup unit kernel ## every test (root)
+test: setup unit store kernel ## every test (root)
 
 unit: setup ## tests that need no root, in seconds
 	@$(PYTHON) -m pytest -q tests/unit
+
+store: setup ## the controller: its store on both databases, its server, its streams
+	@$(PYTHON) -m pytest -q tests/store tests/server tests/control
 
 kernel: setup ## tests with real programs in the kernel (root)
 	@$(PYTHON) -m pytest -q tests/kernel

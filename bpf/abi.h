@@ -214,7 +214,7 @@ struct network_key {
 
 struct address_entry {
 	__u32 identity; // network's identity or ID_WORLD; the longest prefix that holds the address
-	__u32 host;	// managed host's number, 0 for none
+	__u32 host;	// managed host's number, 0 for none, all ones for one that is no peer
 };
 
 // peers: host number -> keys towards it, one slot per epoch modulo 16.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers behind names: workloads' identities, hosts, rules, and the revision.
+"""The numbers behind names: workloads' identities, hosts, rules, networks, and the revision.
 
 A number is given once and never again: a name that is gone keeps it, so that a tag, a counter or a
 log line of last week still means what it meant. Losing this file means handing all numbers out anew
@@ -12,11 +12,25 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from agent.core.model import FIRST_NETWORK_IDENTITY, FIRST_WORKLOAD_IDENTITY
+from agent.core.model import FIRST_NETWORK_IDENTITY, FIRST_WORKLOAD_IDENTITY, STRANGER
 
 FORMAT = 1
-FIRST = {"workloads": FIRST_WORKLOAD_IDENTITY, "hosts": 1, "rules": 1}
-LIMIT = {"workloads": FIRST_NETWORK_IDENTITY, "hosts": 1 << 32, "rules": 1 << 32}
+FIRST_RESERVED_RULE = 0xFFFFFF00
+"""Rules that no document has, such as quarantine's, are numbered from here."""
+FIRST_RESERVED_NETWORK = 0xFF0000
+"""Likewise: addresses of hosts in quarantine."""
+FIRST = {
+    "workloads": FIRST_WORKLOAD_IDENTITY,
+    "hosts": 1,
+    "rules": 1,
+    "networks": FIRST_NETWORK_IDENTITY,
+}
+LIMIT = {
+    "workloads": FIRST_NETWORK_IDENTITY,
+    "hosts": STRANGER,
+    "rules": FIRST_RESERVED_RULE,
+    "networks": FIRST_RESERVED_NETWORK,
+}
 """First number that is too large."""
 
 
@@ -29,15 +43,21 @@ class Allocations:
     """revision: of the last compile; the next one is larger.
 
     rules: keyed `kind/name/direction`, such as `Allow/web-to-db/ingress`.
+    networks: keyed by CIDR. A controller's only: snapshot files number them anew.
     """
 
     revision: int = 0
     workloads: Mapping[str, int] = field(default_factory=dict)
     hosts: Mapping[str, int] = field(default_factory=dict)
     rules: Mapping[str, int] = field(default_factory=dict)
+    networks: Mapping[str, int] = field(default_factory=dict)
 
     def extended(
-        self, workloads: Iterable[str], hosts: Iterable[str], rules: Iterable[str]
+        self,
+        workloads: Iterable[str],
+        hosts: Iterable[str],
+        rules: Iterable[str],
+        networks: Iterable[str] = (),
     ) -> Allocations:
         """The next revision's, with a number for every name. Raises AllocationsError."""
         return Allocations(
@@ -45,6 +65,7 @@ class Allocations:
             workloads=_extend("workloads", self.workloads, workloads),
             hosts=_extend("hosts", self.hosts, hosts),
             rules=_extend("rules", self.rules, rules),
+            networks=_extend("networks", self.networks, networks),
         )
 
     def encode(self) -> str:
@@ -83,8 +104,9 @@ def decode(text: str) -> Allocations:
     revision = document.get("revision")
     if type(revision) is not int or revision < 0:
         raise AllocationsError("expected revision to be a number from 0; restore it from a backup")
+    document.setdefault("networks", {})  # files of older versions have none
     numbers = {kind: _numbers(kind, document.get(kind)) for kind in FIRST}
-    return Allocations(revision, numbers["workloads"], numbers["hosts"], numbers["rules"])
+    return Allocations(revision, **numbers)
 
 
 def _numbers(kind: str, value: object) -> Mapping[str, int]:

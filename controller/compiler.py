@@ -2,9 +2,9 @@
 """The compiler: (documents, inventory, numbers, now, root secret) -> one snapshot per host. Pure.
 
 A host gets what it needs and nothing of others: the workloads that may run on it, the rules that
-touch them, and keys towards the hosts on which something lives that those rules name. Every managed
-host's addresses are in every snapshot all the same: an address that is not known as managed would
-count as the world's, and that would be weaker than `unproven`.
+touch them, and as peers, with keys, the hosts on which something lives that those rules name. Of
+the other managed hosts it gets the addresses alone, without saying whose: an address that is not
+known as managed would count as the world's, and that would be weaker than `unproven`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from agent.core.model import (
     Action,
-    EpochKey,
     Identity,
     Mode,
     Network,
@@ -28,10 +27,9 @@ from controller.documents import DEFAULT_SEGMENT, Placed, Revision, Segment, Wor
 from controller.inventory import Host, Inventory
 from controller.placement import Placement, check_ties, check_workloads, place, warn_homeless
 from controller.problems import InputRefused, Problem, Source
-from controller.rules import HostRules, Statement, rule_keys, rules_of_host, statements
+from controller.rules import MODES, HostRules, Statement, rule_keys, rules_of_host, statements
 from controller.selectors import Resolver
 
-_MODES = {"off": Mode.OFF, "audit": Mode.AUDIT, "enforce": Mode.ENFORCE}
 _RESERVED = {
     int(identity): identity.name.lower()
     for identity in (Identity.HOST, Identity.WORLD, Identity.UNPROVEN)
@@ -104,7 +102,7 @@ def _resolve(
         allocations=extended,
         placement=place(workloads, inventory.hosts, extended.workloads),
         statements=found,
-        modes={name: _MODES[segment.mode] for name, segment in segments.items()},
+        modes={name: MODES[segment.mode] for name, segment in segments.items()},
         names={extended.workloads[w.name]: f"{w.segment}/{w.name}" for w, _ in workloads},
         ring=keys.KeyRing(root, live),
         issued=now,
@@ -165,7 +163,8 @@ def _snapshot(world: _World, host: Host) -> Snapshot:
     own = rules_of_host(
         world.statements, world.placement.residents(host.name), world.allocations.rules
     )
-    peers = tuple(_peer(world, number, own, other) for other in world.inventory.hosts)
+    related, strangers = _relations(world, host, own)
+    peers = tuple(_peer(world, number, other) for other in related)
     modes = {w.identity: world.modes[w.segment] for w in local}
     modes[int(Identity.HOST)] = world.modes.get(DEFAULT_SEGMENT, Mode.AUDIT)
     return Snapshot(
@@ -183,27 +182,35 @@ def _snapshot(world: _World, host: Host) -> Snapshot:
         modes=modes,
         names=_names(world, own, peers),
         settings=world.inventory.datapath,
+        managed=frozenset(a for other in strangers if other.tags for a in other.addresses),
     )
 
 
-def _peer(world: _World, number: int, own: HostRules, other: Host) -> Peer:
-    """Another host as this one sees it; this one itself is always related to itself."""
+def _relations(world: _World, host: Host, own: HostRules) -> tuple[list[Host], list[Host]]:
+    """Of all hosts those that this one has to know, which it is one of, and the others."""
+    related: list[Host] = []
+    strangers: list[Host] = []
+    for other in world.inventory.hosts:
+        residents = world.placement.residents(other.name)
+        known = other is host or any(names_any_of(rule, residents) for rule in own.rules)
+        (related if known else strangers).append(other)
+    return related, strangers
+
+
+def _peer(world: _World, number: int, other: Host) -> Peer:
     peer_number = world.allocations.hosts[other.name]
-    residents = world.placement.residents(other.name)
-    related = peer_number == number or any(_names_any_of(rule, residents) for rule in own.rules)
-    keys_: tuple[EpochKey, ...] = world.ring.pair_keys(number, peer_number) if related else ()
     return Peer(
         host=peer_number,
         name=other.name,
         addresses=tuple(other.addresses),
-        keys=keys_,
-        residents=residents if related else frozenset(),
+        keys=world.ring.pair_keys(number, peer_number),
+        residents=world.placement.residents(other.name),
         tags_off=not other.tags,
         nat=other.nat,
     )
 
 
-def _names_any_of(rule: Rule, residents: frozenset[int]) -> bool:
+def names_any_of(rule: Rule, residents: frozenset[int]) -> bool:
     """Whether a rule needs to know who speaks on a host with these residents.
 
     Deny counts as Allow does: without a key its sender would come as `unproven` and pass by it.

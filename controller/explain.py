@@ -180,7 +180,8 @@ def _seen_as(snapshots: Snapshots, view: _View, protocol: Protocol) -> int:
     snapshot, remote = view.snapshot, view.remote
     entry = next((peer for peer in snapshot.peers if peer.name == view.site.host), None)
     if entry is None:
-        return _network_of(snapshot, remote)
+        stranger = view.site.address is not None and view.site.address in snapshot.managed
+        return Identity.UNPROVEN if stranger else _network_of(snapshot, remote)
     if remote.judges and _proves(snapshots, snapshot, entry, protocol):
         return remote.identity
     if entry.tags_off:
@@ -225,9 +226,11 @@ def _notes(snapshots: Snapshots, *parties: Party) -> Iterator[str]:
         if len(party.hosts) > MAX_HOSTS:
             yield f"{party.text} may run on {len(party.hosts)} hosts; {MAX_HOSTS} were looked at"
         if party.identity == Identity.UNPROVEN:
+            host = party.hosts[0] if party.hosts else "NAME"
+            known = f"the managed host {host}" if party.hosts else "a managed host"
             yield (
-                f"{party.text} is an address of the managed host {party.hosts[0]}, taken without "
-                f"proof of identity; ask for a workload or host:{party.hosts[0]} otherwise"
+                f"{party.text} is an address of {known}, taken without proof of identity; "
+                f"ask for a workload or host:{host} otherwise"
             )
         if party.network is not None and party.network.num_addresses > 1:
             yield from _narrower(snapshots, party)

@@ -61,14 +61,23 @@ def _plain(value: str) -> str:
     return value
 
 
+def is_name(value: str) -> bool:
+    """Whether it may be the name of a document, a host or an administrator."""
+    return _NAME.match(value) is not None
+
+
 def _name(value: str) -> str:
-    if not _NAME.match(value):
+    if not is_name(value):
         raise ValueError(f"{NAME_EXPECTED}, got {describe(value)}")
     return value
 
 
+def is_trust_domain(value: str) -> bool:
+    return _TRUST_DOMAIN.match(value) is not None
+
+
 def _domain(value: str) -> str:
-    if not _TRUST_DOMAIN.match(value):
+    if not is_trust_domain(value):
         raise ValueError(
             "expected a trust domain of 1 to 255 lower-case letters, digits, dots, hyphens and "
             f"underscores (SPIFFE ID, section 2.1), got {describe(value)}"

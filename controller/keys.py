@@ -46,9 +46,12 @@ class KeyRing:
             )
         return self._receive[host]
 
-    def pair_keys(self, sender: int, receiver: int) -> tuple[EpochKey, ...]:
-        """K(sender -> receiver, epoch) for every epoch."""
+    def pair_keys(
+        self, sender: int, receiver: int, wanted: range | None = None
+    ) -> tuple[EpochKey, ...]:
+        """K(sender -> receiver, epoch) for every epoch, or for the wanted ones of them."""
         return tuple(
             EpochKey(secret.epoch, tag.pair_key(secret.key, sender))
             for secret in self.receive_secrets(receiver)
+            if wanted is None or secret.epoch in wanted
         )

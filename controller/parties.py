@@ -74,6 +74,9 @@ def _network(snapshots: Snapshots, text: str, network: IPNetwork) -> Party:
             if network.num_addresses == 1 and network.network_address in peer.addresses:
                 selector = {"unproven": True}
                 return Party(text, selector, Identity.UNPROVEN, (peer.name,), network)
+    single = network.num_addresses == 1
+    if single and any(network.network_address in s.managed for s in snapshots.values()):
+        return Party(text, {"unproven": True}, Identity.UNPROVEN, (), network)
     return Party(text, {"cidr": str(network)}, Identity.WORLD, (), network)
 
 

@@ -40,16 +40,17 @@ def place(
     result: dict[str, tuple[PlacedWorkload, ...]] = {}
     for host in hosts:
         placed = [
-            PlacedWorkload(number, workload.name, workload.segment, alternatives)
+            PlacedWorkload(number, workload.name, workload.segment, match)
             for number, workload in ordered
-            if (alternatives := _alternatives(workload, host))
+            if (match := alternatives(workload, host.labels))
         ]
         result[host.name] = tuple(placed)
     return Placement(result)
 
 
-def _alternatives(workload: Workload, host: Host) -> tuple[Selector, ...]:
-    found = [_selector(match) for match in workload.match if host.has(match.host)]
+def alternatives(workload: Workload, labels: Mapping[str, str]) -> tuple[Selector, ...]:
+    """Of a host with these labels; none if the workload does not run there."""
+    found = [_selector(m) for m in workload.match if m.host.items() <= labels.items()]
     return tuple(dict.fromkeys(found))
 
 

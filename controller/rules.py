@@ -16,13 +16,16 @@ from agent.core.model import (
     Direction,
     Identity,
     IPNetwork,
+    Mode,
     Network,
     PortRange,
     Rule,
 )
 from controller import ports
-from controller.documents import Allow, Deny, Lifeline, Peer, Placed, Revision
+from controller.documents import AddressPeer, Allow, Deny, Lifeline, Peer, Placed, Revision
 from controller.selectors import Resolver, Side, number_networks, peer_identities
+
+MODES = {"off": Mode.OFF, "audit": Mode.AUDIT, "enforce": Mode.ENFORCE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,20 @@ def _key(placed: Placed, direction: Direction) -> str:
     return f"{document.kind}/{document.name}/{direction.name.lower()}"
 
 
+def network_keys(revision: Revision) -> list[str]:
+    """Networks that documents name, as the names under which numbers are kept."""
+    peers: list[AddressPeer] = []
+    for item in revision.placed:
+        match item.document:
+            case Allow() | Deny():
+                peers += (*item.document.from_, *item.document.to)
+            case Lifeline():
+                peers += item.document.peer
+    return sorted({str(peer.cidr) for peer in peers if peer.cidr is not None})
+
+
 def statements(revision: Revision, resolver: Resolver) -> list[Statement]:
-    """All rules of a revision, in the order in which they are judged."""
+    """All rules of a revision, by action and key."""
     found: list[Statement] = []
     for lifeline, placed in revision.of(Lifeline):
         found.append(_lifeline(lifeline, placed, resolver))
@@ -114,9 +129,18 @@ def rules_of_host(
     here = residents | {int(Identity.HOST)}
     touching = [(s, locals_) for s in found if (locals_ := _locals(s, here)) != frozenset()]
     cidrs: set[IPNetwork] = set().union(*(s.peer.networks for s, _ in touching))
-    networks = number_networks(cidrs)
+    return rules_from((s for s, _ in touching), here, number_networks(cidrs), numbers)
+
+
+def rules_from(
+    touching: Iterable[Statement],
+    here: frozenset[int],
+    networks: tuple[Network, ...],
+    numbers: Mapping[str, int],
+) -> HostRules:
+    """Of statements that touch a host with these identities, whose networks are numbered."""
     rules: list[Rule] = []
-    for statement, locals_ in touching:
+    for statement in touching:
         peers = peer_identities(statement.peer, networks)
         if peers == frozenset():
             continue
@@ -126,12 +150,13 @@ def rules_of_host(
                 name=statement.placed.document.name,
                 action=statement.action,
                 direction=statement.direction,
-                locals=locals_,
+                locals=_locals(statement, here),
                 peers=peers,
                 ports=statement.ports,
                 staged=statement.staged,
             )
         )
+    rules.sort(key=lambda rule: (rule.action, rule.number))
     return HostRules(tuple(rules), networks)
 
 

@@ -41,6 +41,7 @@ class Resolver:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     _members: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    _labelled: dict[frozenset[tuple[str, str]], set[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, workload in self.workloads.items():
@@ -91,11 +92,14 @@ class Resolver:
     def _labels(
         self, placed: Placed, path: tuple[str | int, ...], labels: Mapping[str, str]
     ) -> set[int]:
-        found = {
-            self.numbers[name]
-            for name, workload in self.workloads.items()
-            if labels.items() <= workload.labels.items()
-        }
+        wanted = frozenset(labels.items())
+        found = self._labelled.get(wanted)
+        if found is None:
+            found = self._labelled[wanted] = {
+                self.numbers[name]
+                for name, workload in self.workloads.items()
+                if labels.items() <= workload.labels.items()
+            }
         if not found:
             message = "matches nothing: no Workload has these labels"
             self.warnings.append(placed.problem(message, *path, "labels"))

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policy's signing key: Ed25519, made once, as PEM text. Pure but for the random numbers.
+"""The policy's signing keys: Ed25519, as PEM text, and the signed set of those that count.
 
-What is signed, and how a signature is checked, is the snapshot codec's.
+Pure but for the random numbers. What else is signed, and how a signature is checked, is the
+codecs'.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -19,6 +22,13 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
+
+from agent.core.snapshot import key_id
+from agent.edge import signed
+from agent.pb import signed_pb2 as pb
+from controller.access_records import SecretRow
+
+SIGNING_KEY = "signing-key"
 
 
 class SigningKeyError(Exception):
@@ -59,3 +69,26 @@ def load_public(pem: bytes) -> Ed25519PublicKey:
     if not isinstance(key, Ed25519PublicKey):
         raise SigningKeyError("expected an Ed25519 public key, got one of another kind")
     return key
+
+
+def to_secret(key: Ed25519PrivateKey, stage: str, since: int) -> SecretRow:
+    """As the store keeps it: the private key as PEM, the public one raw."""
+    raw = raw_public(key)
+    return SecretRow(SIGNING_KEY, key_id(raw).hex(), stage, since, raw, private_pem(key))
+
+
+def raw_public(key: Ed25519PrivateKey) -> bytes:
+    """32 bytes."""
+    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def key_set(serial: int, keys: Sequence[bytes], signer: Ed25519PrivateKey) -> bytes:
+    """A serialised Signed PolicyKeySet of raw public keys."""
+    payload = pb.PolicyKeySet(serial=serial, keys=keys).SerializeToString(deterministic=True)
+    return signed.seal(payload, signed.KEY_SET, signer).SerializeToString(deterministic=True)
+
+
+def next_key_set(old: bytes, keys: Sequence[bytes], signer: Ed25519PrivateKey) -> bytes:
+    """The set that takes the place of `old`, a serialised Signed of ours."""
+    before = pb.PolicyKeySet.FromString(pb.Signed.FromString(old).payload)
+    return key_set(before.serial + 1, keys, signer)

@@ -109,16 +109,16 @@ def explain_command(
             "expected one of --last, --flow and --tuple, or all of --from, --to and --port"
         )
     if of_agent:
-        _explain_flow(path, pb.ExplainRequest(id=number or 0, **(ends or {})), output)
+        _explain_flow(path, pb.ExplainFlowRequest(id=number or 0, **(ends or {})), output)
     else:
         from agent.cli.policy import explain_policy
 
         explain_policy(output=output, **question)
 
 
-def _explain_flow(path: Path, request: pb.ExplainRequest, output: str) -> None:
+def _explain_flow(path: Path, request: pb.ExplainFlowRequest, output: str) -> None:
     with connected(path) as agent:
-        answer = agent.Explain(request, timeout=TIMEOUT_SECONDS)
+        answer = agent.ExplainFlow(request, timeout=TIMEOUT_SECONDS)
     if not answer.HasField("flow"):
         fail(
             ["the agent has kept no such verdict: allowed connections make one only while "
@@ -135,7 +135,7 @@ def _explain_flow(path: Path, request: pb.ExplainRequest, output: str) -> None:
     sys.exit(Exit.REFUSED if answer.flow.verdict == "refuse" else Exit.OK)
 
 
-def _print(answer: pb.ExplainResponse) -> None:
+def _print(answer: pb.ExplainFlowResponse) -> None:
     flow = answer.flow
     print_line(view.flow_line(flow))
     print_facts(
@@ -171,7 +171,7 @@ def _verdict(flow: pb.Flow) -> str:
     return meaning.get(flow.verdict, flow.verdict)
 
 
-def _process(answer: pb.ExplainResponse) -> str:
+def _process(answer: pb.ExplainFlowResponse) -> str:
     flow, process = answer.flow, answer.process
     if not flow.pid:
         return "no process of this host"
@@ -182,7 +182,7 @@ def _process(answer: pb.ExplainResponse) -> str:
     return f"process {process.pid} {process.command}"
 
 
-def _now(answer: pb.ExplainResponse) -> str:
+def _now(answer: pb.ExplainFlowResponse) -> str:
     if not answer.now_verdict:
         return ""
     rule = f", rule {answer.now_rule}" if answer.now_rule else ""

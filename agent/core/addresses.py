@@ -4,6 +4,10 @@
 Single addresses go to the hash, which is asked first; only wider prefixes go to the trie. Each
 entry already holds the identity of the longest prefix around it, so the first hit is the answer.
 The meaning is `policy.network_identity`.
+
+A managed host that is no peer has no number here and gets `STRANGER`, of which the kernel finds no
+peer: so it is `unproven` like every managed host that shows no tag, and the entry still says which
+network it is in, for lifelines go by that.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from agent.core.abi import ADDRESS_ENTRY, MAPPED_PREFIX_BITS, NETWORK_KEY, pack_address
-from agent.core.model import Identity, IPAddress, IPNetwork, Snapshot
+from agent.core.model import STRANGER, Identity, IPAddress, IPNetwork, Snapshot
 
 _LOOPBACK = ipaddress.IPv4Network("127.0.0.0/8")
 _ALL_IPV4 = ipaddress.IPv4Network("0.0.0.0/0")
@@ -61,7 +65,7 @@ def compile_addresses(snapshot: Snapshot) -> Entries:
         host = snapshot.host if cidr.version == 4 and cidr.subnet_of(_LOOPBACK) else 0
         identity = prefixes.identity(cidr.network_address, cidr.prefixlen)
         _put(entries, cidr, ADDRESS_ENTRY.struct.pack(identity, host))
-    owners = dict.fromkeys(_OWN, snapshot.host)
+    owners = dict.fromkeys(snapshot.managed, STRANGER) | dict.fromkeys(_OWN, snapshot.host)
     owners |= {address: peer.host for peer in snapshot.peers for address in peer.addresses}
     for address, host in owners.items():
         value = ADDRESS_ENTRY.struct.pack(prefixes.identity(address), host)

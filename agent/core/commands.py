@@ -14,9 +14,9 @@ from agent.core.abi import Process
 from agent.core.adoption import SocketTag
 from agent.core.attest import Facts
 from agent.core.events import ProcessReport, Source
-from agent.core.intake import Held
 from agent.core.interest import Interest
 from agent.core.model import Snapshot
+from agent.core.snapshot import Held
 
 
 class Level(Enum):

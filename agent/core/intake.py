@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from agent.core.events import Source
 from agent.core.model import Snapshot
+from agent.core.snapshot import Held
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +27,9 @@ class Candidate:
     digest: bytes
     seconds: float = 0.0
 
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What a new snapshot is measured by: the newest one at hand."""
-
-    version: int
-    digest: bytes
+    @property
+    def held(self) -> Held:
+        return Held(self.snapshot.store_epoch, self.snapshot.version, self.digest)
 
 
 class Intake:
@@ -45,10 +42,10 @@ class Intake:
 
     @property
     def held(self) -> Held | None:
-        at_hand = [Held(c.snapshot.version, c.digest) for c in self._candidates()]
+        at_hand = [candidate.held for candidate in self._candidates()]
         if self._in_force is not None:
             at_hand.append(self._in_force)
-        return max(at_hand, key=lambda held: held.version, default=None)
+        return max(at_hand, key=lambda held: held.order, default=None)
 
     def _candidates(self) -> list[Candidate]:
         applying = [self._applying] if self._applying is not None else []
@@ -66,15 +63,15 @@ class Intake:
         """The newest one that waits, to be applied; None while another one is."""
         if self._applying is not None or not self._waiting:
             return None
-        self._applying = max(self._waiting, key=lambda c: c.snapshot.version)
+        self._applying = max(self._waiting, key=lambda c: c.held.order)
         self._waiting.remove(self._applying)
         return self._applying
 
     def succeed(self) -> Candidate:
         """The one being applied is in force; what is older has had its time."""
         done = self._end()
-        self._in_force = Held(done.snapshot.version, done.digest)
-        self._waiting = [c for c in self._waiting if c.snapshot.version > done.snapshot.version]
+        self._in_force = done.held
+        self._waiting = [c for c in self._waiting if c.held.order > done.held.order]
         return done
 
     def fail(self) -> Candidate:

@@ -23,6 +23,8 @@ FIRST_WORKLOAD_IDENTITY = 256
 """Numbers below are reserved for ever."""
 FIRST_NETWORK_IDENTITY = 0x800000
 """Identities from here on name networks of one snapshot; they never travel in a tag."""
+STRANGER = 0xFFFFFFFF
+"""Stands for every managed host that is no peer; no host ever has this number."""
 
 
 class Identity(IntEnum):
@@ -266,6 +268,9 @@ class Snapshot:
     receive_secrets: R(this host, epoch), from which any sender's key is derived.
     modes: the mode of each local identity; `Identity.HOST` is always there.
     names: identity -> "segment/workload" or what people read instead, for every identity named.
+    managed: addresses of managed hosts that are no peers: `unproven`, never the world. One that is
+        a peer's as well is the peer's.
+    store_epoch: ordered before the version; 0 where no controller made it.
     """
 
     host: int
@@ -282,6 +287,8 @@ class Snapshot:
     modes: Mapping[int, Mode]
     names: Mapping[int, str]
     settings: Settings = Settings()
+    managed: frozenset[IPAddress] = frozenset()
+    store_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

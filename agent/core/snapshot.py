@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from agent.core.abi import EPOCH_SLOTS
@@ -18,6 +19,7 @@ from agent.core.model import (
     FIRST_NETWORK_IDENTITY,
     FIRST_WORKLOAD_IDENTITY,
     IDENTITY_MAX,
+    STRANGER,
     Action,
     EpochKey,
     Identity,
@@ -39,9 +41,24 @@ KEY_BYTES = 16
 MAX_HASH_LIMIT_MIB = 1 << 20
 
 _NUMBER_MAX = 0xFFFFFFFF
+_HOST_MAX = STRANGER - 1
 _RESERVED_LOCALS = frozenset({Identity.HOST, Identity.CONTROLLER, Identity.AGENT})
 _RESERVED_PEERS = _RESERVED_LOCALS | {Identity.WORLD, Identity.UNPROVEN}
 _ICMP = (Protocol.ICMP, Protocol.ICMPV6)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a new snapshot is measured by: the newest one at hand. digest: its `payload_digest`."""
+
+    store_epoch: int
+    version: int
+    digest: bytes
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Newer is larger."""
+        return self.store_epoch, self.version
 
 
 def key_id(public_key: bytes) -> bytes:
@@ -65,15 +82,12 @@ def check(
     host: str | int,
     now: float,
     digest: bytes | None = None,
-    held_version: int | None = None,
-    held_digest: bytes | None = None,
+    held: Held | None = None,
 ) -> str | None:
     """The sentence that refuses the snapshot, or None.
 
-    host: this host's name or number. now: unix seconds. digest: `payload_digest` of this
-    snapshot, held_version and held_digest those of the one in force; None where there is none.
+    host: this host's name or number. now: unix seconds. digest: `payload_digest` of this one.
     """
-    held = (held_version, held_digest)
     for sentence in _all_sentences(snapshot, host, now, digest, held):
         return sentence
     return None
@@ -93,10 +107,10 @@ def _all_sentences(
     host: str | int,
     now: float,
     digest: bytes | None,
-    held: tuple[int | None, bytes | None],
+    held: Held | None,
 ) -> Iterator[str]:
     yield from _host_sentences(snapshot, host)
-    yield from _version_sentences(snapshot, digest, *held)
+    yield from _version_sentences(snapshot, digest, held)
     yield from _time_sentences(snapshot, now)
     yield from _content_sentences(snapshot)
     yield from _current_epoch_sentences(snapshot, now)
@@ -109,6 +123,7 @@ def _content_sentences(snapshot: Snapshot) -> Iterator[str]:
     yield from _network_sentences(snapshot)
     yield from _rule_sentences(snapshot)
     yield from _peer_sentences(snapshot)
+    yield from _managed_sentences(snapshot)
     yield from _key_sentences(snapshot.receive_secrets, "the receive secrets")
 
 
@@ -119,13 +134,19 @@ def _host_sentences(snapshot: Snapshot, host: str | int) -> Iterator[str]:
 
 
 def _version_sentences(
-    snapshot: Snapshot, digest: bytes | None, held_version: int | None, held_digest: bytes | None
+    snapshot: Snapshot, digest: bytes | None, held: Held | None
 ) -> Iterator[str]:
-    if held_version is None:
+    if held is None:
         return
-    if snapshot.version < held_version:
-        yield f"revision {snapshot.version} is older than {held_version} in force"
-    if snapshot.version == held_version and held_digest is not None and digest != held_digest:
+    own = (snapshot.store_epoch, snapshot.version)
+    if snapshot.store_epoch < held.store_epoch:
+        yield (
+            f"it is of epoch {snapshot.store_epoch} of the controller's store, which is older than "
+            f"{held.store_epoch} in force"
+        )
+    if own < held.order:
+        yield f"revision {snapshot.version} is older than {held.version} in force"
+    if own == held.order and digest != held.digest:
         yield (
             f"revision {snapshot.version} is in force with other content; "
             "a changed policy needs a higher revision"
@@ -156,8 +177,8 @@ def _current_epoch_sentences(snapshot: Snapshot, now: float) -> Iterator[str]:
 
 
 def _head_sentences(snapshot: Snapshot) -> Iterator[str]:
-    if not 1 <= snapshot.host <= _NUMBER_MAX:
-        yield f"host number {snapshot.host} is not between 1 and {_NUMBER_MAX}"
+    if not 1 <= snapshot.host <= _HOST_MAX:
+        yield f"host number {snapshot.host} is not between 1 and {_HOST_MAX}"
     if not snapshot.host_name:
         yield "it names no host"
     if snapshot.version < 1:
@@ -291,8 +312,8 @@ def _peer_sentences(snapshot: Snapshot) -> Iterator[str]:
     owners: dict[IPAddress, str] = {}
     for peer in snapshot.peers:
         who = f"peer {peer.name} ({peer.host})"
-        if not 1 <= peer.host <= _NUMBER_MAX:
-            yield f"{who} has a number that is not between 1 and {_NUMBER_MAX}"
+        if not 1 <= peer.host <= _HOST_MAX:
+            yield f"{who} has a number that is not between 1 and {_HOST_MAX}"
         if peer.host in hosts:
             yield f"{who} has the number of another peer"
         hosts.add(peer.host)
@@ -309,10 +330,19 @@ def _peer_address_sentences(peer: Peer, who: str, owners: dict[IPAddress, str]) 
     for address in peer.addresses:
         if owners.setdefault(address, who) != who:
             yield f"{who} has address {address}, as has {owners[address]}"
-        if _is_mapped(address):
-            yield f"{who} has address {address}, which must be written as IPv4"
-        if address.is_loopback or address.is_unspecified or address.is_multicast:
-            yield f"{who} has address {address}, which is no host's own"
+        yield from _address_sentences(address, who)
+
+
+def _managed_sentences(snapshot: Snapshot) -> Iterator[str]:
+    for address in snapshot.managed:
+        yield from _address_sentences(address, "a managed host")
+
+
+def _address_sentences(address: IPAddress, who: str) -> Iterator[str]:
+    if _is_mapped(address):
+        yield f"{who} has address {address}, which must be written as IPv4"
+    if address.is_loopback or address.is_unspecified or address.is_multicast:
+        yield f"{who} has address {address}, which is no host's own"
 
 
 def _key_sentences(keys: Iterable[EpochKey], whose: str) -> Iterator[str]:

@@ -81,15 +81,15 @@ class LocalService(local_pb2_grpc.LocalServiceServicer):
         finally:
             self._flows.leave(observer)
 
-    async def Explain(
-        self, request: pb.ExplainRequest, context: grpc.aio.ServicerContext
-    ) -> pb.ExplainResponse:
+    async def ExplainFlow(
+        self, request: pb.ExplainFlowRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ExplainFlowResponse:
         flow = self._flows.find(flow_explanation.wanted(Asked(
             request.id, request.protocol, (request.address, request.port),
             (request.other_address, request.other_port),
         )))  # fmt: skip
         if flow is None:
-            return pb.ExplainResponse()
+            return pb.ExplainFlowResponse()
         return await asyncio.to_thread(self._view.explain, flow)
 
 

@@ -200,9 +200,9 @@ class LocalView:
                 response.candidates.add(**{**asdict(one), "found": _text(one.found)})
         return response
 
-    def explain(self, flow: Flow) -> pb.ExplainResponse:
+    def explain(self, flow: Flow) -> pb.ExplainFlowResponse:
         """Why a verdict is what it is, and what the policy in force says of it."""
-        answer = pb.ExplainResponse(flow=flow_message(flow))
+        answer = pb.ExplainFlowResponse(flow=flow_message(flow))
         for process in self.processes(flow.pid).processes if flow.pid else ():
             answer.process.CopyFrom(process)
         snapshot = self._agent.snapshot

@@ -15,8 +15,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from agent.core.events import Event, SnapshotMissing, SnapshotRead, SnapshotRefused, Source
-from agent.core.intake import Held
-from agent.core.snapshot import check
+from agent.core.snapshot import Held, check
 from agent.edge import clock, snapshot_file
 
 Signature = tuple[int, int, int]
@@ -60,8 +59,7 @@ class SnapshotSource:
             host=self._host_name,
             now=loaded.snapshot.issued if cached else clock.unix_seconds(),
             digest=loaded.digest,
-            held_version=held.version if held is not None else None,
-            held_digest=held.digest if held is not None else None,
+            held=held,
         )
         if reason is not None:
             return SnapshotRefused(source, f"snapshot {path} is refused: {reason}")

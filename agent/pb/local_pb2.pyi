@@ -301,7 +301,7 @@ class Flow(_message.Message):
     id: int
     def __init__(self, time: _Optional[float] = ..., direction: _Optional[str] = ..., verdict: _Optional[str] = ..., reason: _Optional[str] = ..., protocol: _Optional[str] = ..., local_address: _Optional[str] = ..., local_port: _Optional[int] = ..., remote_address: _Optional[str] = ..., remote_port: _Optional[int] = ..., local_identity: _Optional[int] = ..., local_workload: _Optional[str] = ..., peer_identity: _Optional[int] = ..., peer_workload: _Optional[str] = ..., proof: _Optional[str] = ..., rule: _Optional[int] = ..., rule_name: _Optional[str] = ..., pid: _Optional[int] = ..., peer_host: _Optional[int] = ..., policy_version: _Optional[int] = ..., suppressed: _Optional[int] = ..., generation: _Optional[int] = ..., id: _Optional[int] = ...) -> None: ...
 
-class ExplainRequest(_message.Message):
+class ExplainFlowRequest(_message.Message):
     __slots__ = ("id", "protocol", "address", "port", "other_address", "other_port")
     ID_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
@@ -317,7 +317,7 @@ class ExplainRequest(_message.Message):
     other_port: int
     def __init__(self, id: _Optional[int] = ..., protocol: _Optional[str] = ..., address: _Optional[str] = ..., port: _Optional[int] = ..., other_address: _Optional[str] = ..., other_port: _Optional[int] = ...) -> None: ...
 
-class ExplainResponse(_message.Message):
+class ExplainFlowResponse(_message.Message):
     __slots__ = ("flow", "process", "mode", "proof", "because", "now_verdict", "now_reason", "now_rule", "now_version", "allow", "notes")
     FLOW_FIELD_NUMBER: _ClassVar[int]
     PROCESS_FIELD_NUMBER: _ClassVar[int]

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 
 class LocalServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """What runs on this host, for root on this host.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -60,18 +61,20 @@ class LocalServiceStub:
                 request_serializer=cordon_dot_v1_dot_local__pb2.ObserveRequest.SerializeToString,
                 response_deserializer=cordon_dot_v1_dot_local__pb2.Flow.FromString,
                 _registered_method=True)
-        self.Explain = channel.unary_unary(
-                '/cordon.v1.LocalService/Explain',
-                request_serializer=cordon_dot_v1_dot_local__pb2.ExplainRequest.SerializeToString,
-                response_deserializer=cordon_dot_v1_dot_local__pb2.ExplainResponse.FromString,
+        self.ExplainFlow = channel.unary_unary(
+                '/cordon.v1.LocalService/ExplainFlow',
+                request_serializer=cordon_dot_v1_dot_local__pb2.ExplainFlowRequest.SerializeToString,
+                response_deserializer=cordon_dot_v1_dot_local__pb2.ExplainFlowResponse.FromString,
                 _registered_method=True)
 
 
 class LocalServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """What runs on this host, for root on this host.
+    """
 
     def Status(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """How the agent stands.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -104,7 +107,7 @@ class LocalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Explain(self, request, context):
+    def ExplainFlow(self, request, context):
         """Why one of the kept verdicts is what it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -139,10 +142,10 @@ def add_LocalServiceServicer_to_server(servicer, server):
                     request_deserializer=cordon_dot_v1_dot_local__pb2.ObserveRequest.FromString,
                     response_serializer=cordon_dot_v1_dot_local__pb2.Flow.SerializeToString,
             ),
-            'Explain': grpc.unary_unary_rpc_method_handler(
-                    servicer.Explain,
-                    request_deserializer=cordon_dot_v1_dot_local__pb2.ExplainRequest.FromString,
-                    response_serializer=cordon_dot_v1_dot_local__pb2.ExplainResponse.SerializeToString,
+            'ExplainFlow': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainFlow,
+                    request_deserializer=cordon_dot_v1_dot_local__pb2.ExplainFlowRequest.FromString,
+                    response_serializer=cordon_dot_v1_dot_local__pb2.ExplainFlowResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -153,7 +156,8 @@ def add_LocalServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LocalService:
-    """Missing associated documentation comment in .proto file."""
+    """What runs on this host, for root on this host.
+    """
 
     @staticmethod
     def Status(request,
@@ -291,7 +295,7 @@ class LocalService:
             _registered_method=True)
 
     @staticmethod
-    def Explain(request,
+    def ExplainFlow(request,
             target,
             options=(),
             channel_credentials=None,
@@ -304,9 +308,9 @@ class LocalService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/cordon.v1.LocalService/Explain',
-            cordon_dot_v1_dot_local__pb2.ExplainRequest.SerializeToString,
-            cordon_dot_v1_dot_local__pb2.ExplainResponse.FromString,
+            '/cordon.v1.LocalService/ExplainFlow',
+            cordon_dot_v1_dot_local__pb2.ExplainFlowRequest.SerializeToString,
+            cordon_dot_v1_dot_local__pb2.ExplainFlowResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63ordon/v1/snapshot.proto\x12\tcordon.v1\"D\n\x0eSignedSnapshot\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x0e\n\x06key_id\x18\x03 \x01(\x0c\"\xa1\x04\n\x08Snapshot\x12\x0c\n\x04host\x18\x01 \x01(\r\x12\x11\n\thost_name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x0e\n\x06issued\x18\x04 \x01(\x04\x12\x0f\n\x07\x65xpires\x18\x05 \x01(\x04\x12\x14\n\x0ctrust_domain\x18\x06 \x01(\t\x12&\n\tworkloads\x18\x07 \x03(\x0b\x32\x13.cordon.v1.Workload\x12\x1e\n\x05rules\x18\x08 \x03(\x0b\x32\x0f.cordon.v1.Rule\x12\x1e\n\x05peers\x18\t \x03(\x0b\x32\x0f.cordon.v1.Peer\x12$\n\x08networks\x18\n \x03(\x0b\x32\x12.cordon.v1.Network\x12,\n\x0freceive_secrets\x18\x0b \x03(\x0b\x32\x13.cordon.v1.EpochKey\x12-\n\x05modes\x18\x0c \x03(\x0b\x32\x1e.cordon.v1.Snapshot.ModesEntry\x12-\n\x05names\x18\r \x03(\x0b\x32\x1e.cordon.v1.Snapshot.NamesEntry\x12%\n\x08settings\x18\x0e \x01(\x0b\x32\x13.cordon.v1.Settings\x1a=\n\nModesEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\x1e\n\x05value\x18\x02 \x01(\x0e\x32\x0f.cordon.v1.Mode:\x02\x38\x01\x1a,\n\nNamesEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"_\n\x08Workload\x12\x10\n\x08identity\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07segment\x18\x03 \x01(\t\x12\"\n\x05match\x18\x04 \x03(\x0b\x32\x13.cordon.v1.Selector\"u\n\x08Selector\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\x0e\n\x06\x63group\x18\x02 \x01(\t\x12\x11\n\tcontainer\x18\x03 \x01(\t\x12\x0b\n\x03\x65xe\x18\x04 \x01(\t\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12\x0c\n\x04user\x18\x06 \x01(\t\x12\r\n\x05group\x18\x07 \x01(\t\"*\n\nIdentities\x12\x0b\n\x03\x61ny\x18\x01 \x01(\x08\x12\x0f\n\x07numbers\x18\x02 \x03(\r\":\n\tPortRange\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\r\n\x05\x66irst\x18\x02 \x01(\r\x12\x0c\n\x04last\x18\x03 \x01(\r\"\xf2\x01\n\x04Rule\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12!\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32\x11.cordon.v1.Action\x12\'\n\tdirection\x18\x04 \x01(\x0e\x32\x14.cordon.v1.Direction\x12%\n\x06locals\x18\x05 \x01(\x0b\x32\x15.cordon.v1.Identities\x12$\n\x05peers\x18\x06 \x01(\x0b\x32\x15.cordon.v1.Identities\x12#\n\x05ports\x18\x07 \x03(\x0b\x32\x14.cordon.v1.PortRange\x12\x0e\n\x06staged\x18\x08 \x01(\x08\"&\n\x08\x45pochKey\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0b\n\x03key\x18\x02 \x01(\x0c\"\x8a\x01\n\x04Peer\x12\x0c\n\x04host\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\x0c\x12!\n\x04keys\x18\x04 \x03(\x0b\x32\x13.cordon.v1.EpochKey\x12\x11\n\tresidents\x18\x05 \x03(\r\x12\x10\n\x08tags_off\x18\x06 \x01(\x08\x12\x0b\n\x03nat\x18\x07 \x01(\x08\"C\n\x07Network\x12\x10\n\x08identity\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\x0c\x12\x15\n\rprefix_length\x18\x03 \x01(\r\"\x93\x01\n\x08Settings\x12\x15\n\repoch_seconds\x18\x01 \x01(\r\x12\x15\n\rhold_limit_ms\x18\x02 \x01(\r\x12!\n\x19refusal_events_per_second\x18\x03 \x01(\r\x12\x16\n\x0ehash_limit_mib\x18\x04 \x01(\r\x12\x1e\n\x16\x61\x64option_grace_seconds\x18\x05 \x01(\r*L\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0c\n\x08MODE_OFF\x10\x01\x12\x0e\n\nMODE_AUDIT\x10\x02\x12\x10\n\x0cMODE_ENFORCE\x10\x03*X\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41\x43TION_LIFELINE\x10\x01\x12\x0f\n\x0b\x41\x43TION_DENY\x10\x02\x12\x10\n\x0c\x41\x43TION_ALLOW\x10\x03*S\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44IRECTION_INGRESS\x10\x01\x12\x14\n\x10\x44IRECTION_EGRESS\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63ordon/v1/snapshot.proto\x12\tcordon.v1\"D\n\x0eSignedSnapshot\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x0e\n\x06key_id\x18\x03 \x01(\x0c\"\xc7\x04\n\x08Snapshot\x12\x0c\n\x04host\x18\x01 \x01(\r\x12\x11\n\thost_name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x0e\n\x06issued\x18\x04 \x01(\x04\x12\x0f\n\x07\x65xpires\x18\x05 \x01(\x04\x12\x14\n\x0ctrust_domain\x18\x06 \x01(\t\x12&\n\tworkloads\x18\x07 \x03(\x0b\x32\x13.cordon.v1.Workload\x12\x1e\n\x05rules\x18\x08 \x03(\x0b\x32\x0f.cordon.v1.Rule\x12\x1e\n\x05peers\x18\t \x03(\x0b\x32\x0f.cordon.v1.Peer\x12$\n\x08networks\x18\n \x03(\x0b\x32\x12.cordon.v1.Network\x12,\n\x0freceive_secrets\x18\x0b \x03(\x0b\x32\x13.cordon.v1.EpochKey\x12-\n\x05modes\x18\x0c \x03(\x0b\x32\x1e.cordon.v1.Snapshot.ModesEntry\x12-\n\x05names\x18\r \x03(\x0b\x32\x1e.cordon.v1.Snapshot.NamesEntry\x12%\n\x08settings\x18\x0e \x01(\x0b\x32\x13.cordon.v1.Settings\x12\x0f\n\x07managed\x18\x0f \x03(\x0c\x12\x13\n\x0bstore_epoch\x18\x10 \x01(\x04\x1a=\n\nModesEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\x1e\n\x05value\x18\x02 \x01(\x0e\x32\x0f.cordon.v1.Mode:\x02\x38\x01\x1a,\n\nNamesEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"_\n\x08Workload\x12\x10\n\x08identity\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07segment\x18\x03 \x01(\t\x12\"\n\x05match\x18\x04 \x03(\x0b\x32\x13.cordon.v1.Selector\"u\n\x08Selector\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\x0e\n\x06\x63group\x18\x02 \x01(\t\x12\x11\n\tcontainer\x18\x03 \x01(\t\x12\x0b\n\x03\x65xe\x18\x04 \x01(\t\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12\x0c\n\x04user\x18\x06 \x01(\t\x12\r\n\x05group\x18\x07 \x01(\t\"*\n\nIdentities\x12\x0b\n\x03\x61ny\x18\x01 \x01(\x08\x12\x0f\n\x07numbers\x18\x02 \x03(\r\":\n\tPortRange\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\r\n\x05\x66irst\x18\x02 \x01(\r\x12\x0c\n\x04last\x18\x03 \x01(\r\"\xf2\x01\n\x04Rule\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12!\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32\x11.cordon.v1.Action\x12\'\n\tdirection\x18\x04 \x01(\x0e\x32\x14.cordon.v1.Direction\x12%\n\x06locals\x18\x05 \x01(\x0b\x32\x15.cordon.v1.Identities\x12$\n\x05peers\x18\x06 \x01(\x0b\x32\x15.cordon.v1.Identities\x12#\n\x05ports\x18\x07 \x03(\x0b\x32\x14.cordon.v1.PortRange\x12\x0e\n\x06staged\x18\x08 \x01(\x08\"&\n\x08\x45pochKey\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0b\n\x03key\x18\x02 \x01(\x0c\"\x8a\x01\n\x04Peer\x12\x0c\n\x04host\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\x0c\x12!\n\x04keys\x18\x04 \x03(\x0b\x32\x13.cordon.v1.EpochKey\x12\x11\n\tresidents\x18\x05 \x03(\r\x12\x10\n\x08tags_off\x18\x06 \x01(\x08\x12\x0b\n\x03nat\x18\x07 \x01(\x08\"C\n\x07Network\x12\x10\n\x08identity\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\x0c\x12\x15\n\rprefix_length\x18\x03 \x01(\r\"\x93\x01\n\x08Settings\x12\x15\n\repoch_seconds\x18\x01 \x01(\r\x12\x15\n\rhold_limit_ms\x18\x02 \x01(\r\x12!\n\x19refusal_events_per_second\x18\x03 \x01(\r\x12\x16\n\x0ehash_limit_mib\x18\x04 \x01(\r\x12\x1e\n\x16\x61\x64option_grace_seconds\x18\x05 \x01(\r*L\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0c\n\x08MODE_OFF\x10\x01\x12\x0e\n\nMODE_AUDIT\x10\x02\x12\x10\n\x0cMODE_ENFORCE\x10\x03*X\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41\x43TION_LIFELINE\x10\x01\x12\x0f\n\x0b\x41\x43TION_DENY\x10\x02\x12\x10\n\x0c\x41\x43TION_ALLOW\x10\x03*S\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44IRECTION_INGRESS\x10\x01\x12\x14\n\x10\x44IRECTION_EGRESS\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,36 +36,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SNAPSHOT_MODESENTRY']._serialized_options = b'8\001'
   _globals['_SNAPSHOT_NAMESENTRY']._loaded_options = None
   _globals['_SNAPSHOT_NAMESENTRY']._serialized_options = b'8\001'
-  _globals['_MODE']._serialized_start=1622
-  _globals['_MODE']._serialized_end=1698
-  _globals['_ACTION']._serialized_start=1700
-  _globals['_ACTION']._serialized_end=1788
-  _globals['_DIRECTION']._serialized_start=1790
-  _globals['_DIRECTION']._serialized_end=1873
+  _globals['_MODE']._serialized_start=1660
+  _globals['_MODE']._serialized_end=1736
+  _globals['_ACTION']._serialized_start=1738
+  _globals['_ACTION']._serialized_end=1826
+  _globals['_DIRECTION']._serialized_start=1828
+  _globals['_DIRECTION']._serialized_end=1911
   _globals['_SIGNEDSNAPSHOT']._serialized_start=39
   _globals['_SIGNEDSNAPSHOT']._serialized_end=107
   _globals['_SNAPSHOT']._serialized_start=110
-  _globals['_SNAPSHOT']._serialized_end=655
-  _globals['_SNAPSHOT_MODESENTRY']._serialized_start=548
-  _globals['_SNAPSHOT_MODESENTRY']._serialized_end=609
-  _globals['_SNAPSHOT_NAMESENTRY']._serialized_start=611
-  _globals['_SNAPSHOT_NAMESENTRY']._serialized_end=655
-  _globals['_WORKLOAD']._serialized_start=657
-  _globals['_WORKLOAD']._serialized_end=752
-  _globals['_SELECTOR']._serialized_start=754
-  _globals['_SELECTOR']._serialized_end=871
-  _globals['_IDENTITIES']._serialized_start=873
-  _globals['_IDENTITIES']._serialized_end=915
-  _globals['_PORTRANGE']._serialized_start=917
-  _globals['_PORTRANGE']._serialized_end=975
-  _globals['_RULE']._serialized_start=978
-  _globals['_RULE']._serialized_end=1220
-  _globals['_EPOCHKEY']._serialized_start=1222
-  _globals['_EPOCHKEY']._serialized_end=1260
-  _globals['_PEER']._serialized_start=1263
-  _globals['_PEER']._serialized_end=1401
-  _globals['_NETWORK']._serialized_start=1403
-  _globals['_NETWORK']._serialized_end=1470
-  _globals['_SETTINGS']._serialized_start=1473
-  _globals['_SETTINGS']._serialized_end=1620
+  _globals['_SNAPSHOT']._serialized_end=693
+  _globals['_SNAPSHOT_MODESENTRY']._serialized_start=586
+  _globals['_SNAPSHOT_MODESENTRY']._serialized_end=647
+  _globals['_SNAPSHOT_NAMESENTRY']._serialized_start=649
+  _globals['_SNAPSHOT_NAMESENTRY']._serialized_end=693
+  _globals['_WORKLOAD']._serialized_start=695
+  _globals['_WORKLOAD']._serialized_end=790
+  _globals['_SELECTOR']._serialized_start=792
+  _globals['_SELECTOR']._serialized_end=909
+  _globals['_IDENTITIES']._serialized_start=911
+  _globals['_IDENTITIES']._serialized_end=953
+  _globals['_PORTRANGE']._serialized_start=955
+  _globals['_PORTRANGE']._serialized_end=1013
+  _globals['_RULE']._serialized_start=1016
+  _globals['_RULE']._serialized_end=1258
+  _globals['_EPOCHKEY']._serialized_start=1260
+  _globals['_EPOCHKEY']._serialized_end=1298
+  _globals['_PEER']._serialized_start=1301
+  _globals['_PEER']._serialized_end=1439
+  _globals['_NETWORK']._serialized_start=1441
+  _globals['_NETWORK']._serialized_end=1508
+  _globals['_SETTINGS']._serialized_start=1511
+  _globals['_SETTINGS']._serialized_end=1658
 # @@protoc_insertion_point(module_scope)

@@ -50,7 +50,7 @@ class SignedSnapshot(_message.Message):
     def __init__(self, payload: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., key_id: _Optional[bytes] = ...) -> None: ...
 
 class Snapshot(_message.Message):
-    __slots__ = ("host", "host_name", "version", "issued", "expires", "trust_domain", "workloads", "rules", "peers", "networks", "receive_secrets", "modes", "names", "settings")
+    __slots__ = ("host", "host_name", "version", "issued", "expires", "trust_domain", "workloads", "rules", "peers", "networks", "receive_secrets", "modes", "names", "settings", "managed", "store_epoch")
     class ModesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -79,6 +79,8 @@ class Snapshot(_message.Message):
     MODES_FIELD_NUMBER: _ClassVar[int]
     NAMES_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    MANAGED_FIELD_NUMBER: _ClassVar[int]
+    STORE_EPOCH_FIELD_NUMBER: _ClassVar[int]
     host: int
     host_name: str
     version: int
@@ -93,7 +95,9 @@ class Snapshot(_message.Message):
     modes: _containers.ScalarMap[int, Mode]
     names: _containers.ScalarMap[int, str]
     settings: Settings
-    def __init__(self, host: _Optional[int] = ..., host_name: _Optional[str] = ..., version: _Optional[int] = ..., issued: _Optional[int] = ..., expires: _Optional[int] = ..., trust_domain: _Optional[str] = ..., workloads: _Optional[_Iterable[_Union[Workload, _Mapping]]] = ..., rules: _Optional[_Iterable[_Union[Rule, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[Peer, _Mapping]]] = ..., networks: _Optional[_Iterable[_Union[Network, _Mapping]]] = ..., receive_secrets: _Optional[_Iterable[_Union[EpochKey, _Mapping]]] = ..., modes: _Optional[_Mapping[int, Mode]] = ..., names: _Optional[_Mapping[int, str]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ...) -> None: ...
+    managed: _containers.RepeatedScalarFieldContainer[bytes]
+    store_epoch: int
+    def __init__(self, host: _Optional[int] = ..., host_name: _Optional[str] = ..., version: _Optional[int] = ..., issued: _Optional[int] = ..., expires: _Optional[int] = ..., trust_domain: _Optional[str] = ..., workloads: _Optional[_Iterable[_Union[Workload, _Mapping]]] = ..., rules: _Optional[_Iterable[_Union[Rule, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[Peer, _Mapping]]] = ..., networks: _Optional[_Iterable[_Union[Network, _Mapping]]] = ..., receive_secrets: _Optional[_Iterable[_Union[EpochKey, _Mapping]]] = ..., modes: _Optional[_Mapping[int, Mode]] = ..., names: _Optional[_Mapping[int, str]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., managed: _Optional[_Iterable[bytes]] = ..., store_epoch: _Optional[int] = ...) -> None: ...
 
 class Workload(_message.Message):
     __slots__ = ("identity", "name", "segment", "match")

@@ -11,6 +11,7 @@ import pytest
 from tests.kernel.world import ALLOW, BASE, PORT, QUIET, World, policy
 from tests.lab import Sniffer, drop_first, wait_until
 from tests.lab.cordon import cordon
+from tests.lab.counterfeit import Counterfeit
 from tests.lab.packets import EXPERIMENT_2
 from tests.lab.puppet import md5_option
 
@@ -308,6 +309,40 @@ def test_ping_is_judged_and_icmp_errors_pass(world: World) -> None:
     world.cordon.apply(policy(ALLOW, rule))
     allowed = world.a.run(["ping", "-c1", "-W2", world.b.v4], "web.service", timeout=5)
     assert allowed.returncode == 0, allowed
+    world.cordon.apply(BASE)
+
+
+def test_a_managed_host_that_no_rule_names_is_unproven_and_not_the_world(world: World) -> None:
+    """Each host has the other's address and nothing else of it."""
+    rules = [
+        f"kind: Allow\nname: {name}\nfrom: {source}\nto: {target}\nports: [tcp/{port}]"
+        for name, source, target, port in (
+            ("out", "{workload: web}", "{unproven: true}", PORT),
+            ("in", "{unproven: true}", "{workload: db}", PORT),
+            ("out-world", "{workload: web}", "{world: true}", PORT + 1),
+            ("in-world", "{world: true}", "{workload: db}", PORT + 1),
+        )
+    ]
+    world.cordon.apply(policy(*rules))
+    for host in ("a", "b"):
+        assert [p.host for p in Counterfeit.of(world.cordon, host).snapshot.peers] == [
+            Counterfeit.of(world.cordon, host).snapshot.host
+        ]
+    exchange(world, world.b.v4)
+    exchange(world, world.b.v6)
+    assert world.web.connect(world.b.v4, PORT + 1).error == "EPERM"
+    world.cordon.apply(BASE)
+
+
+def test_a_lifeline_by_network_is_open_to_a_managed_host_that_no_rule_names(world: World) -> None:
+    lifeline = (
+        "kind: Lifeline\nname: admin\ndirection: in\npeer: {cidr: 192.0.2.0/24}\n"
+        f"ports: [tcp/{PORT}]"
+    )
+    world.cordon.apply(policy(lifeline, front="audit"))
+    before = world.verdict("b", "ingress", "allow", "lifeline")
+    exchange(world, world.b.v4)
+    assert world.verdict("b", "ingress", "allow", "lifeline") == before + 1
     world.cordon.apply(BASE)
 
 

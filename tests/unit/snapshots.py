@@ -11,6 +11,7 @@ from agent.core.model import (
     Direction,
     EpochKey,
     Identity,
+    IPAddress,
     IPNetwork,
     Mode,
     Network,
@@ -71,6 +72,7 @@ def snapshot(
     modes: Mapping[int, Mode] | None = None,
     networks: tuple[Network, ...] = NETWORKS,
     version: int = 7,
+    managed: frozenset[IPAddress] = frozenset(),
 ) -> Snapshot:
     """Host 1 (`a`) with web, api and db; host 2 (`b`) with `far`."""
     enforced = dict.fromkeys((Identity.HOST, WEB, API, DB), Mode.ENFORCE)
@@ -100,6 +102,7 @@ def snapshot(
         modes=enforced if modes is None else modes,
         names={WEB: "seg/w300"},
         settings=Settings(),
+        managed=managed,
     )
 
 
@@ -109,6 +112,11 @@ _PEERS = st.sampled_from(
     + [network.identity for network in NETWORKS]
 )
 _ADDRESS_PEERS = st.sampled_from([int(Identity.WORLD), LAN, WIDE, NARROW, NET6])
+STRANGERS: list[IPAddress] = [
+    ipaddress.ip_address(text)
+    for text in ("192.0.2.2", "192.0.2.77", "198.51.100.7", "203.0.113.1", "2001:db8::5", "fd00::9")
+]
+"""One of them is a peer's; some are in networks."""
 PORTS = st.sampled_from([0, 1, 2, 3, 21, 22, 23, 79, 80, 81, 255, 256, 8000, 8009, 65534, 65535])
 
 
@@ -154,5 +162,8 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         Network(0x800010 + i, cidr) for i, cidr in enumerate(cidrs) if draw(st.integers(0, 3)) == 0
     )
     return snapshot(
-        *(draw(rules(number)) for number in numbers), modes=modes, networks=NETWORKS + extra
+        *(draw(rules(number)) for number in numbers),
+        modes=modes,
+        networks=NETWORKS + extra,
+        managed=draw(st.frozensets(st.sampled_from(STRANGERS), max_size=3)),
     )

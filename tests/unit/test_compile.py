@@ -59,6 +59,15 @@ class Kernel:
             return abi.AddressEntry(Identity.WORLD, 0)
         return abi.ADDRESS_ENTRY.unpack(found)
 
+    def by_address(self, address: IPAddress) -> int:
+        """`identity_by_address`: the peer's identity where nothing else speaks for it."""
+        entry = self.classify(address)
+        if not entry.host:
+            return entry.identity
+        peer = self.policy.peers.get(entry.host.to_bytes(4, sys.byteorder))
+        tags_off = peer is not None and abi.PEER.unpack(peer).flags & abi.PeerFlag.TAGS_OFF
+        return entry.identity if tags_off else Identity.UNPROVEN
+
     def _for_peer(self, key: abi.RuleKey, ranges: bool) -> bytes | None:
         found = self.policy.rules.get(abi.RULE_KEY.pack(key))
         if found is None and ranges:
@@ -428,6 +437,28 @@ def test_addresses_have_the_identity_of_their_longest_prefix(
 )
 def test_addresses_have_their_managed_host(address: str, host: int) -> None:
     assert compiled().classify(ipaddress.ip_address(address)).host == host
+
+
+@pytest.mark.parametrize("address", ["192.0.2.77", "203.0.113.1", "fd00::9"])
+def test_a_managed_address_without_a_peer_is_unproven(address: str) -> None:
+    stranger = ipaddress.ip_address(address)
+    kernel = Kernel(compile_policy(snapshot(managed=frozenset({stranger}))))
+    assert kernel.by_address(stranger) == Identity.UNPROVEN
+    assert kernel.by_address(ipaddress.ip_address("203.0.113.2")) == Identity.WORLD
+
+
+def test_a_managed_address_of_a_peer_is_the_peers() -> None:
+    address = ipaddress.ip_address("192.0.2.2")
+    kernel = Kernel(compile_policy(snapshot(managed=frozenset({address}))))
+    assert kernel.classify(address).host == 2
+
+
+def test_a_lifeline_for_a_network_is_open_to_a_stranger_in_it() -> None:
+    line = rule(2, Action.LIFELINE, IN, peers={LAN}, ports=(tcp(22),))
+    stranger = ipaddress.ip_address("192.0.2.77")
+    kernel = Kernel(compile_policy(snapshot(line, managed=frozenset({stranger}))))
+    asked = ask(kernel, 22, direction=IN, peer=Identity.UNPROVEN, address=str(stranger))
+    assert asked == (Verdict.ALLOW, Reason.LIFELINE, 2)
 
 
 def test_a_narrow_network_stands_before_the_wide_one_around_it() -> None:

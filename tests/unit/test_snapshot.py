@@ -49,17 +49,27 @@ def test_the_snapshot_of_another_host_is_refused() -> None:
     assert refusal(SOUND, host=2) == "it is for host 'a' (1), this is host 2"
 
 
+def held(version: int, digest: bytes = b"x", store_epoch: int = 0) -> checks.Held:
+    return checks.Held(store_epoch, version, digest)
+
+
 def test_an_older_revision_is_refused() -> None:
-    assert refusal(SOUND, held_version=9) == "revision 7 is older than 9 in force"
+    assert refusal(SOUND, held=held(9)) == "revision 7 is older than 9 in force"
 
 
 def test_a_newer_revision_is_taken() -> None:
-    assert refusal(SOUND, held_version=6, held_digest=b"x", digest=b"y") is None
+    assert refusal(SOUND, held=held(6), digest=b"y") is None
+
+
+def test_the_stores_epoch_comes_before_the_revision() -> None:
+    assert refusal(replace(SOUND, store_epoch=2), held=held(9, store_epoch=1)) is None
+    found = refusal(replace(SOUND, store_epoch=1), held=held(3, store_epoch=2))
+    assert found == "it is of epoch 1 of the controller's store, which is older than 2 in force"
 
 
 def test_the_revision_in_force_is_taken_again_but_not_with_other_content() -> None:
-    assert refusal(SOUND, held_version=7, held_digest=b"x", digest=b"x") is None
-    found = refusal(SOUND, held_version=7, held_digest=b"x", digest=b"y")
+    assert refusal(SOUND, held=held(7), digest=b"x") is None
+    found = refusal(SOUND, held=held(7), digest=b"y")
     assert found is not None
     assert "revision 7 is in force with other content" in found
 
@@ -85,7 +95,7 @@ def test_dates_beyond_the_calendar_are_refused_like_others() -> None:
 
 
 def test_host_is_checked_before_version_and_version_before_expiry() -> None:
-    stale = {"held_version": 9, "now": SOUND.expires}
+    stale = {"held": held(9), "now": SOUND.expires}
     assert "this is host" in str(refusal(SOUND, host="b", **stale))
     assert "is older than" in str(refusal(SOUND, **stale))
 
@@ -211,3 +221,14 @@ def test_no_sentence_shows_a_key() -> None:
     broken = replace(SOUND, receive_secrets=(EpochKey(EPOCH, secret),))
     assert secret.hex() not in str(refusal(broken))
     assert secret.decode() not in str(refusal(broken)) + repr(broken)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::", "ff02::1", "::ffff:192.0.2.9"])
+def test_managed_addresses_are_hosts_own(address: str) -> None:
+    found = refusal(replace(SOUND, managed=frozenset({ipaddress.ip_address(address)})))
+    assert found is not None
+    assert found.startswith(f"a managed host has address {ipaddress.ip_address(address)}")
+
+
+def test_no_host_has_the_strangers_number() -> None:
+    assert "is not between 1 and 4294967294" in str(refusal(with_peer(host=0xFFFFFFFF)))

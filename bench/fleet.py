@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of the controller: `python -m bench.fleet [--agents N]`.
+
+A real `cordon-controller serve` over PostgreSQL; agents are real mTLS streams of the load program
+(`bench.fleet_agents`) in processes of their own, which hold what a host would and answer as one.
+Measured: a change of one rule until every agent it concerns has been confirmed; all agents coming
+back at once after the controller was killed, until the last is in sync; and the controller's memory
+per agent. Besides, in this process, what compiling costs: the whole fleet, and one changed rule.
+
+Read the figures with the machine they are from: load program and controller share its cores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import selectors
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench import fleet_rows, fleet_store
+from controller.board import batch_of
+from controller.fleet.compile import Fleet
+from controller.releases import Sealing
+from controller.signing import new_key
+from tests.store.postgres import Cluster
+
+ROOT = Path(__file__).resolve().parents[1]
+WAIT_SECONDS = 900.0
+"""For all agents of a process; a run that takes longer has failed."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """what: for people. value: in the unit that `what` names."""
+
+    what: str
+    value: float
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    """Of all values: the one below which `part` of them lie."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+class Load:
+    """The load program's processes."""
+
+    def __init__(self, folder: Path, agents: int, processes: int) -> None:
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "bench.fleet_agents", str(folder), str(i), str(processes)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                cwd=ROOT,
+            )
+            for i in range(processes)
+        ]
+        self._agents = agents
+
+    def ask(self, **command: Any) -> list[float]:
+        """Every agent's answer: seconds of the machine's steady clock."""
+        self.tell(**command)
+        return self.answers()
+
+    def tell(self, **command: Any) -> None:
+        """To be followed by `answers`."""
+        line = json.dumps(command).encode() + b"\n"
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.write(line)
+            process.stdin.flush()
+
+    def answers(self) -> list[float]:
+        found: list[float] = []
+        for process in self._processes:
+            found += json.loads(_line(process))
+        return found
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+
+def _line(process: subprocess.Popen[bytes]) -> bytes:
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as ready:
+        ready.register(process.stdout, selectors.EVENT_READ)
+        if not ready.select(WAIT_SECONDS):
+            raise click.ClickException(f"no answer of a load process within {WAIT_SECONDS:.0f} s")
+    line = process.stdout.readline()
+    if not line:
+        raise click.ClickException("a load process has ended; see its error above")
+    return line
+
+
+def resident_kib(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    raise click.ClickException(f"process {pid} is gone")
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure_streams(folder: Path, agents: int, processes: int, rounds: int) -> list[Result]:
+    with Cluster() as cluster:
+        return _measure_streams(folder, cluster, agents, processes, rounds)
+
+
+def _measure_streams(
+    folder: Path, cluster: Cluster, agents: int, processes: int, rounds: int
+) -> list[Result]:
+    site = fleet_store.Site(folder, cluster, agents)
+    load = Load(folder, agents, processes)
+    try:
+        site.start()
+        empty = resident_kib(site.pid)
+        began = time.monotonic()
+        first = load.ask(do="connect", address=site.address)
+        results = [Result("all enrolled agents in sync for the first time, s", max(first) - began)]
+        full = resident_kib(site.pid)
+        results.append(Result("controller, KiB per agent", (full - empty) / agents))
+        results += _changes(site, load, rounds)
+        results += _return(site, load)
+        return results
+    finally:
+        load.close()
+        site.close()
+
+
+def _changes(site: fleet_store.Site, load: Load, rounds: int) -> list[Result]:
+    """One changed rule, over and over; the slowest round counts."""
+    results: list[Result] = []
+    p50s, p99s, lasts, cpus = [], [], [], []
+    for number in range(rounds):
+        load.tell(do="confirm")
+        time.sleep(1)  # let what the round before has left come to rest
+        cpu = cpu_seconds(site.pid)
+        began = time.monotonic()
+        site.change(number)
+        taken = [at - began for at in load.answers()]
+        cpus.append(cpu_seconds(site.pid) - cpu)
+        p50s.append(percentile(taken, 0.50))
+        p99s.append(percentile(taken, 0.99))
+        lasts.append(max(taken))
+    results.append(Result("one rule changed, confirmed by half of all, s", statistics.median(p50s)))
+    results.append(Result("one rule changed, confirmed by 99 %, s, worst round", max(p99s)))
+    results.append(Result("one rule changed, confirmed by the last, s, worst round", max(lasts)))
+    results.append(Result("controller's CPU per change, s", statistics.median(cpus)))
+    return results
+
+
+def _return(site: fleet_store.Site, load: Load) -> list[Result]:
+    """The controller is killed and started again, with a change that nobody has yet."""
+    load.tell(do="return", address=site.address)
+    site.kill()
+    site.change(-1)
+    site.start()
+    began = time.monotonic()
+    back = [at - began for at in load.answers()]
+    return [
+        Result("all come back at once for a change, 99 % in sync, s", percentile(back, 0.99)),
+        Result("all come back at once for a change, the last in sync, s", max(back)),
+    ]
+
+
+def measure_compile(hosts: int, rules: int) -> list[Result]:
+    """In this process; what a document costs to be read is part of it."""
+    rows = fleet_rows.make(hosts, rules)
+    fleet, sealing = Fleet(), Sealing(new_key(), 86_400)
+    began = time.monotonic()
+    touched = fleet.load(rows)
+    loaded = time.monotonic()
+    batch_of(fleet, touched, sealing, rows.at)
+    signed = time.monotonic()
+    one = []
+    for number in range(5):
+        part = fleet_rows.changed(rows, number)
+        start = time.monotonic()
+        batch = batch_of(fleet, fleet.update(part), sealing, part.at)
+        one.append(time.monotonic() - start)
+    title = f"{hosts} hosts, {rules} rules"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return [
+        Result(f"{title}: compile everything, s", loaded - began),
+        Result(f"{title}: sign everything, s", signed - loaded),
+        Result(f"{title}: one rule changed, s", statistics.median(one)),
+        Result(f"{title}: audiences that it touches", len(batch.releases)),
+        Result(f"{title}: memory at the most, MiB", peak),
+    ]
+
+
+@click.command()
+@click.option("--agents", default=200, show_default=True)
+@click.option("--processes", default=2, show_default=True, help="of the load program")
+@click.option("--rounds", default=5, show_default=True, help="changes of one rule")
+@click.option("--hosts", default=1000, show_default=True, help="of the compiled fleet")
+@click.option("--rules", default=10_000, show_default=True, help="of the compiled fleet")
+def main(agents: int, processes: int, rounds: int, hosts: int, rules: int) -> None:
+    """Measure, and print one line per figure."""
+    load = " ".join(f"{value:.2f}" for value in os.getloadavg())
+    click.echo(f"Linux {platform.release()}, {os.cpu_count()} CPUs, load {load}")
+    results = measure_compile(hosts, rules) if hosts else []
+    if agents:
+        with tempfile.TemporaryDirectory(prefix="cordon-bench-") as folder:
+            results += measure_streams(Path(folder), agents, processes, rounds)
+    for result in results:
+        click.echo(f"{result.value:12.3f}  {result.what}")
+
+
+if __name__ == "__main__":
+    main()

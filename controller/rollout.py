@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far each version has come: answers of hosts in, counts out. Pure.
+
+This controller knows its own streams at once; of the others' hosts it gets what the store has.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from controller.records import Seen
+
+VERSIONS = 1024
+"""Of which it is remembered whom they changed."""
+SHOWN = 100
+
+Order = tuple[int, int]
+"""(store_epoch, version)."""
+
+
+class Standing(Enum):
+    """Where a host is with a version."""
+
+    ENFORCED = "enforced"
+    PENDING = "pending"
+    REFUSED = "refused"
+    ABSENT = "absent"
+
+
+@dataclass(slots=True)
+class _Live:
+    """A host with a stream here."""
+
+    held: Order = (0, 0)
+    refused: Order = (0, 0)
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """refusals: (host, sentence), the first of them."""
+
+    version: int
+    hosts: int = 0
+    enforced: int = 0
+    pending: int = 0
+    refused: int = 0
+    absent: int = 0
+    refusals: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def done(self) -> bool:
+        return not self.pending
+
+
+@dataclass(slots=True)
+class Rollout:
+    """changes: grows with every answer, so that who watches can see whether to look again."""
+
+    changes: int = 0
+    _live: dict[str, _Live] = field(default_factory=dict)
+    _touched: OrderedDict[int, frozenset[str]] = field(default_factory=OrderedDict)
+
+    def note_version(self, version: int, hosts: Iterable[str]) -> None:
+        """It changes the policy of these hosts."""
+        self._touched[version] = self._touched.get(version, frozenset()) | frozenset(hosts)
+        while len(self._touched) > VERSIONS:
+            self._touched.popitem(last=False)
+        self.changes += 1
+
+    def connected(self, host: str, held: Order) -> None:
+        """Its stream is here, and that is confirmed on it."""
+        self._live[host] = _Live(held)
+        self.changes += 1
+
+    def gone(self, host: str) -> None:
+        if self._live.pop(host, None) is not None:
+            self.changes += 1
+
+    def enforced(self, host: str, held: Order) -> None:
+        live = self._live.setdefault(host, _Live())
+        live.held = max(live.held, held)
+        self.changes += 1
+
+    def refused(self, host: str, version: Order, message: str) -> None:
+        live = self._live.setdefault(host, _Live())
+        live.refused, live.message = version, message
+        self.changes += 1
+
+    def hosts(self, version: int) -> frozenset[str] | None:
+        """Whom it changes; None: nobody here remembers."""
+        return self._touched.get(version)
+
+    def count(self, version: Order, hosts: Iterable[str], seen: Mapping[str, Seen]) -> Counts:
+        """seen: what the store has of those without a stream here."""
+        numbers = dict.fromkeys(Standing, 0)
+        refusals: list[tuple[str, str]] = []
+        for host in sorted(hosts):
+            standing, message = self._standing(version, host, seen.get(host, Seen()))
+            numbers[standing] += 1
+            if standing is Standing.REFUSED and len(refusals) < SHOWN:
+                refusals.append((host, message))
+        return Counts(
+            version=version[1],
+            hosts=sum(numbers.values()),
+            enforced=numbers[Standing.ENFORCED],
+            pending=numbers[Standing.PENDING],
+            refused=numbers[Standing.REFUSED],
+            absent=numbers[Standing.ABSENT],
+            refusals=tuple(refusals),
+        )
+
+    def _standing(self, version: Order, host: str, seen: Seen) -> tuple[Standing, str]:
+        live = self._live.get(host)
+        if live is None:
+            refused = (seen.store_epoch, seen.refused_version)
+            live = _Live((seen.store_epoch, seen.version), refused, seen.refused)
+            absent = not seen.controller
+        else:
+            absent = False
+        if live.held >= version:
+            return Standing.ENFORCED, ""
+        if live.refused >= version:
+            return Standing.REFUSED, live.message
+        return (Standing.ABSENT if absent else Standing.PENDING), ""

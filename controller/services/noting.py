@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What streams say of their hosts: for the rollout, for the store, for the log."""
+
+from __future__ import annotations
+
+import asyncio
+
+from agent.edge import logs
+from controller import addressing
+from controller.records import HostRow, Seen
+from controller.services.publisher import Publisher
+from controller.services.seeing import Watcher
+from controller.services.stream_codec import Greeting, Reported
+from controller.storage import Storage, StorageError
+from controller.sync import Stream
+from controller.talk import Hello, NoteRefused
+
+
+class Notes:
+    """One per controller."""
+
+    def __init__(self, storage: Storage, publisher: Publisher, watcher: Watcher) -> None:
+        self._storage = storage
+        self._publisher = publisher
+        self._watcher = watcher
+
+    def connected(self, greeting: Greeting, stream: Stream) -> None:
+        name = greeting.hello.name
+        held = stream.held.order if stream.held is not None else (0, 0)
+        self._publisher.rollout.connected(name, held)
+        self._watcher.connected(name, self._publisher.desk.unix, greeting.agent_version)
+        if greeting.hello.refused is not None:
+            said = greeting.hello.refused
+            order = (said.store_epoch, said.version)
+            self.refused(name, NoteRefused(order, said.message))
+
+    def behind(self, hello: Hello, message: str) -> None:
+        """The host holds what the store never made: its epoch is what an operator has to exceed."""
+        logs.write("error", "STORE_BEHIND", [("host", hello.name), ("why", message)])
+        held = max((h.order for h in (hello.policy, hello.unconfirmed) if h), default=(0, 0))
+        seen = Seen(self._publisher.desk.unix, "", "", held[0], held[1], trouble=message)
+        self._watcher.refused(hello.name, seen)
+
+    def enforced(self, name: str, order: tuple[int, int]) -> None:
+        self._publisher.rollout.enforced(name, order)
+        at = self._publisher.desk.unix
+        self._watcher.told(name, at, store_epoch=order[0], version=order[1])
+
+    def refused(self, name: str, said: NoteRefused) -> None:
+        fields = [("host", name), ("version", said.order[1]), ("reason", said.message)]
+        logs.write("warning", "a host refused what it was sent", fields)
+        if said.order == (0, 0):
+            return
+        self._publisher.rollout.refused(name, said.order, said.message)
+        at = self._publisher.desk.unix
+        self._watcher.told(name, at, refused_version=said.order[1], refused=said.message)
+
+    async def reported(self, name: str, report: Reported) -> None:
+        at = self._publisher.desk.unix
+        self._watcher.told(name, at, report=report.body, trouble=report.trouble)
+        record = self._publisher.desk.record(name)
+        if record is None or not report.addresses or set(report.addresses) == set(record.addresses):
+            return
+        try:
+            await asyncio.to_thread(self._claim, name, report, at)
+        except StorageError as error:
+            logs.write("warning", "addresses of a host were not taken",
+                       [("host", name), ("reason", error)])  # fmt: skip
+
+    def _claim(self, name: str, report: Reported, now: int) -> None:
+        row: HostRow | None = self._storage.host(name)
+        if row is None:
+            return
+        records = self._publisher.desk.records
+        taken = {a: other for other, said in list(records.items()) for a in said.addresses}
+        claimed = addressing.claim(row, report.addresses, taken)
+        for sentence in claimed.refused:
+            logs.write("warning", "an address that a host reports is not taken",
+                       [("host", name), ("why", sentence)])  # fmt: skip
+        if claimed.addresses and claimed.addresses != row.addresses:
+            self._storage.claim_addresses(name, claimed.addresses, now)

@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`PolicyService`: who may have a stream, one per host, and what becomes of what is said on it.
+
+Bytes go through as bytes (see stream_codec), so the service is registered without grpc's generated
+serialisers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+
+from agent.edge import logs
+from controller.admission import Admission
+from controller.clones import Clones
+from controller.config import ControllerConfig
+from controller.needs import store_behind
+from controller.services.callers import (
+    Caller,
+    Code,
+    Context,
+    Unidentified,
+    caller,
+    refuse,
+    refuse_revoked,
+    refuse_storage,
+)
+from controller.services.noting import Notes
+from controller.services.publisher import Publisher
+from controller.services.seeing import Watcher
+from controller.services.session import Away, Session, ended, going, revoked
+from controller.services.stream_codec import (
+    BadMessage,
+    Greeting,
+    Reported,
+    Self,
+    decode,
+    encode,
+)
+from controller.spiffe import Kind
+from controller.storage import Storage, StorageError
+from controller.sync import Stream
+from controller.talk import (
+    Action,
+    AwayReason,
+    Changed,
+    End,
+    NoteEnforced,
+    NoteRefused,
+)
+
+NAME = "cordon.v1.PolicyService"
+HELLO_SECONDS = 10.0
+READY_SECONDS = 10.0
+RETRY_SECONDS = 1.0
+AT_ONCE = 100
+"""Streams that are woken before the loop looks at what else there is."""
+_CHANGED = Changed()
+
+
+@dataclass(slots=True)
+class _Open:
+    """A stream that is admitted."""
+
+    session: Session
+    stream: Stream
+    syncing_since: float | None
+
+
+class PolicyServicer:
+    """One per controller; `publisher.streams` is this."""
+
+    def __init__(self, config: ControllerConfig, storage: Storage, publisher: Publisher) -> None:
+        self.watcher = Watcher(storage, config.name)
+        self._notes = Notes(storage, publisher, self.watcher)
+        self.admission = Admission(config.max_syncing)
+        self._config = config
+        self._publisher = publisher
+        self._open: dict[str, _Open] = {}
+        self._clones = Clones()
+        self._stopping = False
+        self._waking: set[str] = set()
+        self._wake: asyncio.Task[None] | None = None
+        publisher.streams = self
+
+    # The publisher's side.
+
+    def changed(self, hosts: frozenset[str]) -> None:
+        self._waking |= hosts & self._open.keys()
+        if self._waking and self._wake is None:
+            self._wake = asyncio.create_task(self._wake_all())
+
+    async def _wake_all(self) -> None:
+        """Some at a time, so that heartbeats and answers are heard between them."""
+        try:
+            while self._waking:
+                for host in [self._waking.pop() for _ in range(min(AT_ONCE, len(self._waking)))]:
+                    one = self._open.get(host)
+                    if one is not None:
+                        self._do(host, one, one.stream.handle(_CHANGED, self._now()))
+                await asyncio.sleep(0)
+        finally:
+            self._wake = None
+
+    def check_revoked(self) -> None:
+        for one in list(self._open.values()):
+            who = one.session.who
+            record = self._publisher.desk.record(who.name)
+            replaced = record is not None and record.host != one.stream.host
+            if replaced or self._is_revoked(who):
+                one.session.end(revoked(who))
+
+    def end_all(self, why: str) -> None:
+        for one in list(self._open.values()):
+            one.session.end(going(AwayReason.SHUTDOWN, why, RETRY_SECONDS))
+
+    async def stop(self) -> None:
+        """Streams are told, and go to another controller."""
+        self._stopping = True
+        self.end_all("the controller is being stopped")
+
+    def _is_revoked(self, who: Caller) -> bool:
+        record = self._publisher.desk.record(who.name)
+        return who.serial in self._publisher.revoked.serials or record is None
+
+    def _now(self) -> float:
+        self._publisher.tick()
+        return asyncio.get_running_loop().time()
+
+    # The agent's side.
+
+    async def Sync(self, _: object, context: Context) -> None:
+        # Heard before anybody is refused: a client whose first message finds its call ended already
+        # is told by its own grpc of an internal error, and not why.
+        first = await _first_message(context)
+        if not await self._publisher.ready(READY_SECONDS):
+            sentence = "this controller has no policy yet"
+            await refuse(context, Code.UNAVAILABLE, "STORE", sentence, RETRY_SECONDS)
+        who = await self._admitted(context)
+        session = Session(context, who)
+        greeting = await self._greeting(context, first)
+        session.instance = greeting.instance
+        stream = await self._greeted(context, session, greeting)
+        await self._take_over(session)
+        syncing = await self._enter(context, session, stream)
+        one = _Open(session, stream, syncing)
+        self._open[who.name] = one
+        self._notes.connected(greeting, stream)
+        try:
+            self._do(who.name, one, stream.begin(self._now()))
+            await self._listen(one)
+        except asyncio.CancelledError:
+            if not session.interrupted():
+                raise
+        finally:
+            self._close(one)
+        await session.last_words()
+        if session.away is not None:
+            end = session.away.end
+            retry = session.away.retry_seconds or None
+            await refuse(context, grpc.StatusCode[end.status], end.reason, end.message, retry)
+
+    async def _admitted(self, context: Context) -> Caller:
+        try:
+            who = caller(context)
+        except Unidentified as error:
+            await refuse(context, Code.UNAUTHENTICATED, "NO_CERTIFICATE", str(error))
+        if who.kind is not Kind.HOST:
+            sentence = f"expected a certificate of a host, got that of {who.spiffe_id}"
+            await refuse(context, Code.UNAUTHENTICATED, "WRONG_KIND", sentence)
+        if self._stopping or len(self._open) >= self._config.max_streams:
+            sentence = "this controller takes no more streams now"
+            await refuse(context, Code.UNAVAILABLE, "FULL", sentence, RETRY_SECONDS)
+        if self._publisher.desk.record(who.name) is None:  # it may be newer than what we know
+            await self._catch_up(context)
+        if self._is_revoked(who):
+            await refuse_revoked(context, who)
+        return who
+
+    async def _catch_up(self, context: Context) -> None:
+        try:
+            await self._publisher.catch_up()
+        except StorageError as error:
+            await refuse_storage(context, error)
+
+    async def _greeting(self, context: Context, data: bytes | None) -> Greeting:
+        if data is None:
+            sentence = f"Hello comes first, within {HELLO_SECONDS:.0f} s"
+            await refuse(context, Code.INVALID_ARGUMENT, "PROTOCOL", sentence)
+        try:
+            event = decode(data)
+        except BadMessage as error:
+            await refuse(context, Code.INVALID_ARGUMENT, "PROTOCOL", str(error))
+        if not isinstance(event, Greeting):
+            await refuse(context, Code.INVALID_ARGUMENT, "PROTOCOL", "Hello comes first")
+        return event
+
+    async def _greeted(self, context: Context, session: Session, greeting: Greeting) -> Stream:
+        desk, hello = self._publisher.desk, greeting.hello
+        if store_behind(hello, desk):  # or only this controller is
+            await self._catch_up(context)
+        record = desk.record(session.who.name)
+        if record is None:
+            await refuse_revoked(context, session.who)
+        stream = Stream(record.host, record.name, desk)
+        end = ended(stream.greet(hello, self._now()))
+        if end is not None:
+            if end.reason == "STORE_BEHIND":
+                self._notes.behind(hello, end.message)
+            await refuse(context, grpc.StatusCode[end.status], end.reason, end.message)
+        return stream
+
+    async def _take_over(self, session: Session) -> None:
+        """A newer stream of a host ends the older one; two machines that do so in turn wait."""
+        name = session.who.name
+        old = self._open.get(name)
+        if old is None:
+            return
+        wait = 0.0
+        if old.session.instance != session.instance:
+            wait = self._clones.turn(name, self._now())
+        old.session.end(going(AwayReason.REPLACED, "another stream of this host is open", wait))
+        if wait:
+            sentence = "two machines have the identity of this host"
+            logs.write("error", sentence, [("host", name)])
+            self.watcher.told(name, self._publisher.desk.unix, trouble=sentence)
+            session.end(going(AwayReason.REPLACED, sentence, wait))
+
+    async def _enter(self, context: Context, session: Session, stream: Stream) -> float | None:
+        """When its being brought in step has begun; None: it needs nothing."""
+        if session.away is not None:
+            await self._turn_away(context, session)
+        now = self._now()
+        if not stream.wants(now):
+            return None
+        wait = self.admission.enter(now)
+        if wait > 0:
+            sentence = "many are being brought in step"
+            session.end(going(AwayReason.ADMISSION, sentence, wait))
+            await self._turn_away(context, session)
+        return now
+
+    async def _turn_away(self, context: Context, session: Session) -> None:
+        away = session.away
+        assert away is not None, "it has a reason"
+        await session.last_words()
+        await refuse(context, Code.UNAVAILABLE, away.end.reason, away.end.message,
+                     away.retry_seconds)  # fmt: skip
+
+    async def _listen(self, one: _Open) -> None:
+        """Until either side ends it."""
+        session, stream = one.session, one.stream
+        name = session.who.name
+        while (data := await session.read()) is not None:
+            now = self._now()
+            unix = self._publisher.desk.unix
+            if unix >= session.who.expires:
+                session.end(going(AwayReason.CERTIFICATE, "the certificate has ended", 0.0))
+                return
+            try:
+                event = decode(data)
+            except BadMessage as error:
+                session.end(Away(None, End("INVALID_ARGUMENT", "PROTOCOL", str(error))))
+                return
+            self.watcher.heard(name, unix)
+            if isinstance(event, Reported):
+                await self._notes.reported(name, event)
+            elif isinstance(event, Greeting):
+                self._do(name, one, stream.handle(event.hello, now))
+            else:
+                self._do(name, one, stream.handle(event, now))
+
+    def _do(self, name: str, one: _Open, actions: Sequence[Action]) -> None:
+        desk, own = self._publisher.desk, self._self()
+        bodies = [body for action in actions if (body := encode(action, desk, own)) is not None]
+        one.session.send(bodies)
+        for action in actions:
+            match action:
+                case NoteEnforced():
+                    self._notes.enforced(name, action.order)
+                case NoteRefused():
+                    self._notes.refused(name, action)
+                case End():
+                    one.session.end(Away(None, action))
+        if one.syncing_since is not None and one.stream.in_sync:
+            self.admission.leave(self._now() - one.syncing_since)
+            one.syncing_since = None
+
+    def _self(self) -> Self:
+        config = self._config
+        return Self(config.name, config.advertise, self._publisher.key_set)
+
+    def _close(self, one: _Open) -> None:
+        name = one.session.who.name
+        if one.syncing_since is not None:
+            self.admission.leave(self._now() - one.syncing_since)
+            one.syncing_since = None
+        if self._open.get(name) is one:
+            del self._open[name]
+            self._publisher.rollout.gone(name)
+            self.watcher.gone(name, self._publisher.desk.unix)
+
+
+async def _first_message(context: Context) -> bytes | None:
+    """None: there was none in time."""
+    try:
+        async with asyncio.timeout(HELLO_SECONDS):
+            data = await context.read()
+    except TimeoutError:
+        return None
+    return None if data is grpc.aio.EOF else data
+
+
+def add_to_server(servicer: PolicyServicer, server: grpc.aio.Server) -> None:
+    """As grpc's generated function, but bytes stay bytes."""
+    method: grpc.RpcMethodHandler = grpc.stream_stream_rpc_method_handler(servicer.Sync)
+    handler = grpc.method_handlers_generic_handler(NAME, {"Sync": method})
+    server.add_generic_rpc_handlers((handler,))

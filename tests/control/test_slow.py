@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An agent that does not read costs its controller a bounded queue and a bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from controller.services import outbox
+from controller.services.outbox import MOST, Outbox
+from tests.control import fleet
+from tests.control.server import Controller, controller
+from tests.control.test_stream import agent
+from tests.store import making
+
+
+def test_more_than_may_wait_is_slow() -> None:
+    async def scenario() -> None:
+        stuck, slow = asyncio.Event(), []
+
+        async def write(_: bytes) -> None:
+            await stuck.wait()
+
+        box = Outbox(write, lambda _, body: body, lambda: slow.append(True))
+        box.put(b"being written")
+        await asyncio.sleep(0)
+        for _ in range(MOST):
+            box.put(b"x")
+        assert slow == []
+        box.put(b"one more")
+        box.put(b"nobody takes this")
+        assert slow == [True]
+        await box.close(None, 0.01)
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_too_long_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "WRITE_SECONDS", 0.02)
+
+    async def scenario() -> None:
+        slow = asyncio.Event()
+        box = Outbox(lambda _: asyncio.Event().wait(), lambda _, body: body, slow.set)  # type: ignore[arg-type, return-value]
+        box.put(b"x")
+        await asyncio.wait_for(slow.wait(), 10)
+        await box.close(None, 0.01)
+
+    asyncio.run(scenario())
+
+
+def test_messages_are_numbered_and_written_in_order_and_the_last_word_is_last() -> None:
+    async def scenario() -> None:
+        written: list[bytes] = []
+
+        async def write(data: bytes) -> None:
+            await asyncio.sleep(0)
+            written.append(data)
+
+        box = Outbox(write, lambda number, body: b"%d%s" % (number, body), lambda: None)
+        for body in (b"a", b"b", b"c"):
+            box.put(body)
+        await box.close(b"z", 10)
+        assert written == [b"1a", b"2b", b"3c", b"4z"]
+
+    asyncio.run(scenario())
+
+
+NARROW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536))
+"""So that a connection takes no more than that ahead of its reader."""
+
+
+async def _gone(made: Controller) -> None:
+    """Until the one stream that there was has come and gone."""
+    changes = made.publisher.rollout.changes
+    while made.publisher.rollout.changes < changes + 2:  # noqa: ASYNC110 - there is no event for it
+        await asyncio.sleep(0.05)
+
+
+def large_policy() -> str:
+    """Some hundred KiB for host a: more than a connection takes that nobody reads from."""
+    ports = ", ".join(f"tcp/{2 * number}" for number in range(1, 250))
+    return "".join(
+        f"kind: Allow\nname: r{number}\nfrom: {{workload: web}}\nto: {{workload: db}}\n"
+        f"ports: [{ports}]\n---\n"
+        for number in range(400)
+    )
+
+
+def test_an_agent_that_does_not_read_is_dropped_and_comes_back_for_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "WRITE_SECONDS", 1.0)
+    storage = making.fleet(making.sqlite_url(tmp_path))
+    for number, (name, role) in enumerate({"a": "web", "b": "db"}.items(), 1):
+        fleet.join(storage, name, number, {"role": role})
+    fleet.apply(storage, fleet.POLICY)
+    fleet.apply(storage, large_policy())
+
+    async def scenario() -> None:
+        async with asyncio.timeout(120), controller(storage) as made:
+            one, other = agent(storage, "a"), agent(storage, "b")
+            one.options = (*one.options, *NARROW)
+            assert await made.publisher.ready(60)
+            gone = asyncio.create_task(_gone(made))
+            await one.connect(made.address)
+            await asyncio.wait_for(gone, 45)
+            assert await one.ended() == ("UNAVAILABLE", "SLOW")
+            for each in (one, other):
+                await each.connect(made.address)
+                await each.until("in_sync")
+                assert each.bodies == ["content"]
+                await each.close()
+
+    asyncio.run(scenario())
+    storage.close()
