@@ -26,7 +26,7 @@ from agent.core.log_events import event_name
 LEVELS = ("debug", "info", "warning", "error")
 JOURNAL = Path("/run/systemd/journal/socket")
 WINDOW_SECONDS = 10.0
-LINES = 20
+LINES = 100
 """Of one event in a window; of debug's events a thousand."""
 DEBUG_LINES = 1000
 MAX_EVENTS = 256
