@@ -66,6 +66,7 @@ class Daemon:
         self._busy = False
         self._opened = ExitStack()
         self._loaded = False
+        self._lost = 0
         self._observe = False
         self._kernel: Kernel
         self._tagger: Tagger
@@ -140,8 +141,14 @@ class Daemon:
             self._wall_offset_ns = clock.wall_offset_ns()
             if self._loaded:
                 self._kernel.refresh_clock()
+                self._look_for_losses()
             self._tell(events.Ticked(clock.unix_seconds()))
             sd_notify.notify("WATCHDOG=1")
+
+    def _look_for_losses(self) -> None:
+        before, self._lost = self._lost, self._kernel.lost_reports()
+        if self._lost != before:
+            self._tell(events.ReportsLost(self._lost - before))
 
     # Events in.
 
@@ -235,7 +242,7 @@ class Daemon:
             self._open()
         except (loader_child.LoadError, BpfError, cgroups.CgroupError) as error:
             return events.LoadFailed(str(error))
-        return events.Loaded(report.seconds, report.attach_pending)
+        return events.Loaded(report.seconds, report.attach_pending, self._kernel.generation)
 
     def _open(self) -> None:
         """Open what is pinned and listen to it, before anything is attached."""
@@ -246,6 +253,7 @@ class Daemon:
         self._view.open(self._kernel, self._place.pins)
         self._listen(self._kernel.process_reports(self._process_reported))
         self._listen(self._kernel.flow_events(self._flow_seen))
+        self._lost = self._kernel.lost_reports()  # of earlier runs: the walk makes up for them
         self._loaded = True
 
     def _listen(self, ring: RingBuffer) -> None:

@@ -10,6 +10,7 @@ place: nothing is ever cleared, the old policy judges until the new one has been
 from __future__ import annotations
 
 from agent.core import attest, events, tagging
+from agent.core.abi import Process
 from agent.core.commands import (
     ApplyPolicy,
     Attach,
@@ -24,7 +25,6 @@ from agent.core.commands import (
     ReadSnapshot,
     SetObserve,
     Stop,
-    TagUnreadable,
     WalkProcesses,
     WriteCache,
 )
@@ -36,7 +36,6 @@ from agent.core.standing import Stage, Standing, State
 MAX_WALKS = 5
 """A walk that changed something is followed by another, for a child may have copied an old tag
 meanwhile. Under endless churn this is the end of it; the next exec or policy does the rest."""
-MAX_CONFLICTS_TOLD = 100
 
 
 def _log(level: Level, message: str, **fields: str | int | float) -> Log:
@@ -55,14 +54,15 @@ class Agent:
         self.load_seconds = 0.0
         self.standing = Standing()
         self._intake = Intake()
-        self._told: State | None = None
+        self._told_state: State | None = None
+        self._told_summary = ""
         self._loaded = False
         self._attach_pending = False
         self._ready = False
         self._walks = 0
         self._exe_paths: frozenset[str] = frozenset()
         self._cacheable = False
-        self._conflicts: set[str] = set()
+        self._conflicts = tagging.Conflicts()
 
     @property
     def state(self) -> State:
@@ -85,12 +85,14 @@ class Agent:
     def handle(self, event: Event) -> list[Command]:
         """What to do now that `event` has happened."""
         commands = self._dispatch(event)
-        state = self.state
-        if state is not self._told:
-            self._told = state
+        state, summary = self.state, self.standing.summary
+        if state is not self._told_state:
+            self._told_state = state
             level = Level.INFO if state.good else Level.WARNING
             commands.append(_log(level, "state", state=state.value))
-            commands.append(NotifyStatus(self.standing.summary))
+        if summary != self._told_summary:
+            self._told_summary = summary
+            commands.append(NotifyStatus(summary))
         return commands
 
     def _dispatch(self, event: Event) -> list[Command]:
@@ -100,9 +102,13 @@ class Agent:
             case events.ProcessReported():
                 return [ReadFacts(event.report, self._exe_paths)]
             case events.FactsNotRead():
-                return _on_facts_not_read(event)
+                return tagging.tag_unreadable(event)
             case events.ProcessesWalked():
                 return self._on_walked(event)
+            case events.ReportsLost():
+                self._walks = 0
+                said = _log(Level.WARNING, "questions were lost, walking", count=event.count)
+                return [said, WalkProcesses(self._exe_paths)]
             case events.ObserversChanged():
                 return [SetObserve(event.count > 0)]
             case events.Ticked():
@@ -156,11 +162,13 @@ class Agent:
         return self._apply_next()
 
     def _on_snapshot(self, event: events.SnapshotRead) -> list[Command]:
-        if event.source is Source.FILE:
-            self.standing.file_is_good()
-        self._intake.offer(
+        refused = self._intake.offer(
             Candidate(event.source, event.snapshot, event.content, event.digest, event.seconds)
         )
+        if refused:
+            return self._on_refused(events.SnapshotRefused(event.source, refused))
+        if event.source is Source.FILE:
+            self.standing.file_is_good(event.digest)
         return self._after_read(event.source)
 
     def _on_refused(self, event: events.SnapshotRefused) -> list[Command]:
@@ -169,6 +177,8 @@ class Agent:
                 Level.WARNING, "the policy cache is not usable, ignoring", reason=event.reason
             )
             return [said, *self._after_read(event.source)]
+        if self._intake.has_lost(event.held_version):
+            return [ReadSnapshot(Source.FILE, self._intake.held)]
         self.standing.file_is_refused(event.reason)
         return [
             _log(Level.WARNING, "snapshot refused, the last good one stays", reason=event.reason)
@@ -186,6 +196,7 @@ class Agent:
         self.load_seconds = event.seconds
         self._attach_pending = event.attach_pending
         self._loaded = True
+        self.standing.inherited = event.generation != 0
         said = _log(
             Level.INFO,
             "loaded",
@@ -215,8 +226,7 @@ class Agent:
         commands: list[Command] = [said, *self._warn_unsupported(done.snapshot)]
         if done.source is Source.FILE:
             commands.append(WriteCache(done.content))
-        commands += [ForgetExecutables(), *self._apply_next(), *self._go_on()]
-        return [*commands, NotifyStatus(self.standing.summary)]
+        return [*commands, ForgetExecutables(), *self._apply_next(), *self._go_on()]
 
     def _put_in_force(self, done: Candidate, event: events.PolicyApplied) -> None:
         self.snapshot, self.applied = done.snapshot, event
@@ -235,15 +245,19 @@ class Agent:
         return [_log(Level.WARNING, message, workloads=",".join(names))]
 
     def _on_not_applied(self, event: events.PolicyNotApplied) -> list[Command]:
-        if self._intake.fail().source is Source.FILE:
-            self.standing.file_is_refused(event.reason)
+        failed = self._intake.fail()
         said = _log(
             Level.ERROR,
             "policy not applied, what was in force stays",
             version=event.version,
             reason=event.reason,
         )
-        return [said, *(self._apply_next() or self._go_on())]
+        after = self._apply_next() or self._go_on()
+        if self.standing.is_of_file(failed.digest):
+            self.standing.file_is_refused(event.reason)
+            return [said, *after]
+        # The file was measured by what is not to be.
+        return [said, *after, ReadSnapshot(Source.FILE, self._intake.held)]
 
     def _go_on(self) -> list[Command]:
         """After loading and after each policy: adopt processes, and attach if that is still due."""
@@ -257,25 +271,25 @@ class Agent:
         verdict = self.judge(event.facts)
         cacheable = self._cacheable and not verdict.conflict
         return [
-            *self._warn_conflict(event.facts, verdict),
+            *self._conflicts.tell(event.facts, verdict),
             *tagging.tag_reported(event, verdict.identity, cacheable),
         ]
 
-    def _warn_conflict(self, facts: attest.Facts, verdict: attest.Attestation) -> list[Command]:
-        """Once for each command and policy, so that churn does not fill the log."""
-        if not verdict.conflict or facts.command in self._conflicts:
-            return []
-        if len(self._conflicts) >= MAX_CONFLICTS_TOLD:
-            return []
-        self._conflicts.add(facts.command)
-        return [_log(Level.WARNING, "identity conflict", reason=verdict.conflict)]
+    def _judge_walked(self, facts: attest.Facts, before: Process | None) -> attest.Attestation:
+        """While no policy is at hand, what an earlier run has attested stands."""
+        if self.snapshot is None and before is not None and tagging.holds(before, facts):
+            return attest.Attestation(before.identity)
+        return self.judge(facts)
 
     def _on_walked(self, event: events.ProcessesWalked) -> list[Command]:
-        verdicts = {pid: self.judge(facts) for pid, facts in event.seen.items()}
+        verdicts = {
+            pid: self._judge_walked(facts, event.actual.get(pid))
+            for pid, facts in event.seen.items()
+        }
         commands = tagging.reconcile(event, {p: v.identity for p, v in verdicts.items()})
         again = bool(commands) and self._walks < MAX_WALKS
         for pid, verdict in verdicts.items():
-            commands += self._warn_conflict(event.seen[pid], verdict)
+            commands += self._conflicts.tell(event.seen[pid], verdict)
         if again:
             self._walks += 1
             commands.append(WalkProcesses(self._exe_paths))
@@ -288,16 +302,3 @@ class Agent:
 def _give_up(message: str, reason: str) -> list[Command]:
     """The service manager starts us again; what the kernel enforced, it goes on enforcing."""
     return [_log(Level.ERROR, message, reason=reason), Stop(1)]
-
-
-def _on_facts_not_read(event: events.FactsNotRead) -> list[Command]:
-    after = tagging.host_entry(event)
-    if after is None or event.before is None:
-        return []
-    said = _log(
-        Level.WARNING,
-        "cannot attest a process, it counts as host",
-        pid=event.report.pid,
-        reason=event.reason,
-    )
-    return [said, TagUnreadable(event.report.pid, event.before, after)]

@@ -52,6 +52,8 @@ class Loaded(Event):
 
     seconds: float
     attach_pending: bool
+    generation: int = 0
+    """The kernel's, of the policy that an earlier run left in force; 0 if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,11 @@ class SnapshotRead(Event):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRefused(Event):
+    """held_version: of the newest one that it was measured by."""
+
     source: Source
     reason: str
+    held_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +130,13 @@ class PolicyNotApplied(Event):
 @dataclass(frozen=True, slots=True)
 class ProcessReported(Event):
     report: ProcessReport
+
+
+@dataclass(frozen=True, slots=True)
+class ReportsLost(Event):
+    """The kernel had no room to ask who these many processes are."""
+
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

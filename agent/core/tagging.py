@@ -13,10 +13,39 @@ from collections.abc import Mapping
 
 from agent.core import delta
 from agent.core.abi import EXECUTABLE_KEY, Process, ProcessFlag
-from agent.core.attest import Facts
-from agent.core.commands import Command, ForgetProcess, RememberExecutable, TagProcess
+from agent.core.attest import Attestation, Facts
+from agent.core.commands import (
+    Command,
+    ForgetProcess,
+    Level,
+    Log,
+    RememberExecutable,
+    TagProcess,
+    TagUnreadable,
+)
 from agent.core.events import FactsNotRead, FactsRead, ProcessesWalked, ProcessReport
 from agent.core.model import Identity
+
+MAX_CONFLICTS_TOLD = 100
+
+
+class Conflicts:
+    """Tells of each command that matches several workloads once, so that churn fills no log."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def clear(self) -> None:
+        """There is a new policy."""
+        self._told.clear()
+
+    def tell(self, facts: Facts, verdict: Attestation) -> list[Command]:
+        if not verdict.conflict or facts.command in self._told:
+            return []
+        if len(self._told) >= MAX_CONFLICTS_TOLD:
+            return []
+        self._told.add(facts.command)
+        return [Log(Level.WARNING, "identity conflict", (("reason", verdict.conflict),))]
 
 
 def superseded(report: ProcessReport, before: Process | None) -> bool:
@@ -41,6 +70,12 @@ def entry_of(
     )
 
 
+def holds(entry: Process, facts: Facts) -> bool:
+    """Whether an entry was attested, of the user and the cgroup that the process still has."""
+    attested = bool(entry.flags & ProcessFlag.ATTESTED)
+    return attested and (entry.uid, entry.cgroup) == (facts.uid, facts.cgroup_id)
+
+
 def same_tag(one: Process, other: Process) -> bool:
     """Whether two entries say the same of the same image of a process."""
     return one._replace(since_ns=0, inode=0, device=0) == other._replace(
@@ -61,16 +96,23 @@ def tag_reported(event: FactsRead, identity: int, cacheable: bool) -> list[Comma
     return commands
 
 
-def host_entry(event: FactsNotRead) -> Process | None:
-    """What a process is whose facts could not be read."""
+def tag_unreadable(event: FactsNotRead) -> list[Command]:
+    """A process whose facts cannot be read is what a stranger is."""
     if superseded(event.report, event.before) or event.before is None:
-        return None
-    return event.before._replace(
+        return []
+    after = event.before._replace(
         identity=int(Identity.HOST),
         since_ns=event.now_ns,
         flags=int(ProcessFlag.ATTESTED),
         generation=event.report.generation,
     )
+    pid, reason = event.report.pid, event.reason
+    said = Log(
+        Level.WARNING,
+        "cannot attest a process, it counts as host",
+        (("pid", pid), ("reason", reason)),
+    )
+    return [said, TagUnreadable(pid, event.before, after)]
 
 
 def is_key_of(packed: bytes, facts: Facts) -> bool:

@@ -13,12 +13,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.core.abi import FLOW_EVENT, PROCESS_EVENT, ControlFlag, FlowEvent
+from agent.core.abi import FLOW_EVENT, PROCESS_EVENT, ControlFlag, FlowEvent, Outcome
 from agent.core.compile import compile_policy
 from agent.core.events import PolicyApplied, ProcessReport
 from agent.core.model import Settings as PolicySettings
 from agent.core.model import Snapshot
-from agent.edge import cgroups, clock, hooks
+from agent.edge import cgroups, clock, counters, hooks
 from agent.edge.control_page import ControlPage
 from agent.edge.maps import BpfMap
 from agent.edge.policy_maps import POLICY_MAPS, PolicyMaps, Settings
@@ -84,6 +84,10 @@ class Kernel:
 
     def refresh_clock(self) -> None:
         self._control.write("wall_offset_ns", clock.wall_offset_ns())
+
+    def lost_reports(self) -> int:
+        """Since the datapath was first loaded: processes that the kernel could not ask about."""
+        return counters.outcome(self._place.pins.maps, Outcome.PROCESS_EVENT_LOST)
 
     def set_observe(self, *, on: bool) -> None:
         flags = self._control.read("flags") & ~ControlFlag.OBSERVE

@@ -64,6 +64,7 @@ class SnapshotSource:
             held_digest=held.digest if held is not None else None,
         )
         if reason is not None:
-            return SnapshotRefused(source, f"snapshot {path} is refused: {reason}")
+            reason = f"snapshot {path} is refused: {reason}"
+            return SnapshotRefused(source, reason, held.version if held is not None else None)
         seconds = time.monotonic() - started
         return SnapshotRead(source, loaded.snapshot, loaded.content, loaded.digest, seconds)
