@@ -76,6 +76,7 @@ class Daemon:
         self._busy = False
         self._opened = ExitStack()
         self._loaded = False
+        self._lost = 0
         self._observe = False
         self._numbers = itertools.count(1)
         self._refuser: Refuser
@@ -159,6 +160,7 @@ class Daemon:
             self._wall_offset_ns = clock.wall_offset_ns()
             if self._loaded:
                 self._kernel.refresh_clock()
+                self._look_for_losses()
             self._tell(events.Ticked(clock.unix_seconds()))
 
     async def _guard_datapath(self) -> None:
@@ -170,6 +172,11 @@ class Daemon:
 
     async def _verify(self) -> Event:
         return await asyncio.to_thread(self._kernel.verify)
+
+    def _look_for_losses(self) -> None:
+        before, self._lost = self._lost, self._kernel.lost_reports()
+        if self._lost != before:
+            self._tell(events.ReportsLost(self._lost - before))
 
     # Events in.
 
@@ -277,7 +284,7 @@ class Daemon:
             self._open()
         except (loader_child.LoadError, BpfError, cgroups.CgroupError) as error:
             return events.LoadFailed(str(error))
-        return events.Loaded(report.seconds, report.attach_pending)
+        return events.Loaded(report.seconds, report.attach_pending, self._kernel.generation)
 
     def _open(self) -> None:
         """Open what is pinned and listen to it, before anything is attached."""
@@ -291,6 +298,7 @@ class Daemon:
         self._telemetry.open(self._place.pins, self._refuser)
         self._listen(self._kernel.process_events(self._tell))
         self._listen(self._kernel.flow_events(self._flow_seen))
+        self._lost = self._kernel.lost_reports()  # of earlier runs: the walk makes up for them
         self._loaded = True
 
     def _listen(self, ring: RingBuffer) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agent.core import adoption, attest, events
+from agent.core import adoption, attest, events, tagging
 from agent.core.commands import (
     ApplyPolicy,
     Attach,
@@ -61,7 +61,8 @@ class Agent:
         self.standing = Standing()
         self.guarding = Guarding()
         self._intake = Intake()
-        self._told: State | None = None
+        self._told_state: State | None = None
+        self._told_summary = ""
         self._loaded = False
         self._attach_pending = False
         self._adoption_ends = 0.0
@@ -95,12 +96,14 @@ class Agent:
     def handle(self, event: Event) -> list[Command]:
         """What to do now that `event` has happened."""
         commands = self._dispatch(event)
-        state = self.state
-        if state is not self._told:
-            self._told = state
+        state, summary = self.state, self.standing.summary
+        if state is not self._told_state:
+            self._told_state = state
             level = Level.INFO if state.good else Level.WARNING
             commands.append(_log(level, "state", state=state.value))
-            commands.append(NotifyStatus(self.standing.summary))
+        if summary != self._told_summary:
+            self._told_summary = summary
+            commands.append(NotifyStatus(summary))
         return commands
 
     def _dispatch(self, event: Event) -> list[Command]:
@@ -112,13 +115,16 @@ class Agent:
             case events.ProcessStarted():
                 return [WalkSockets(event.pid)]
             case events.FactsNotRead():
-                return self._roster.on_facts_not_read(event)
+                return tagging.tag_unreadable(event)
             case events.ExecutableHashed():
                 return self._roster.on_hashed(event)
             case events.ProcessesWalked():
                 return self._on_walked(event)
             case events.SocketsWalked():
                 return self._on_sockets(event)
+            case events.ReportsLost():
+                said = _log(Level.WARNING, "questions were lost, walking", count=event.count)
+                return [said, self._roster.walk_anew()]
             case events.ObserversChanged():
                 return [SetObserve(event.count > 0)]
             case events.Ticked():
@@ -181,11 +187,13 @@ class Agent:
         return self._apply_next()
 
     def _on_snapshot(self, event: events.SnapshotRead) -> list[Command]:
-        if event.source is Source.FILE:
-            self.standing.file_is_good()
-        self._intake.offer(
+        refused = self._intake.offer(
             Candidate(event.source, event.snapshot, event.content, event.digest, event.seconds)
         )
+        if refused:
+            return self._on_refused(events.SnapshotRefused(event.source, refused))
+        if event.source is Source.FILE:
+            self.standing.file_is_good(event.digest)
         return self._after_read(event.source)
 
     def _on_refused(self, event: events.SnapshotRefused) -> list[Command]:
@@ -194,6 +202,8 @@ class Agent:
                 Level.WARNING, "the policy cache is not usable, ignoring", reason=event.reason
             )
             return [said, *self._after_read(event.source)]
+        if self._intake.has_lost(event.held):
+            return [ReadSnapshot(Source.FILE, self._intake.held)]
         self.standing.file_is_refused(event.reason)
         return [
             _log(Level.WARNING, "snapshot refused, the last good one stays", reason=event.reason)
@@ -211,6 +221,7 @@ class Agent:
         self.load_seconds = event.seconds
         self._attach_pending = event.attach_pending
         self._loaded = True
+        self.standing.inherited = event.generation != 0
         said = _log(
             Level.INFO,
             "loaded",
@@ -240,8 +251,7 @@ class Agent:
         commands: list[Command] = [said]
         if done.source is Source.FILE:
             commands.append(WriteCache(done.content))
-        commands += [ForgetExecutables(), *self._apply_next(), *self._go_on()]
-        return [*commands, NotifyStatus(self.standing.summary)]
+        return [*commands, ForgetExecutables(), *self._apply_next(), *self._go_on()]
 
     def _put_in_force(self, done: Candidate, event: events.PolicyApplied) -> None:
         self.snapshot, self.applied = done.snapshot, event
@@ -251,15 +261,19 @@ class Agent:
         self._roster.put_in_force(done.snapshot)
 
     def _on_not_applied(self, event: events.PolicyNotApplied) -> list[Command]:
-        if self._intake.fail().source is Source.FILE:
-            self.standing.file_is_refused(event.reason)
+        failed = self._intake.fail()
         said = _log(
             Level.ERROR,
             "policy not applied, what was in force stays",
             version=event.version,
             reason=event.reason,
         )
-        return [said, *(self._apply_next() or self._go_on())]
+        after = self._apply_next() or self._go_on()
+        if self.standing.is_of_file(failed.digest):
+            self.standing.file_is_refused(event.reason)
+            return [said, *after]
+        # The file was measured by what is not to be.
+        return [said, *after, ReadSnapshot(Source.FILE, self._intake.held)]
 
     def _go_on(self) -> list[Command]:
         """After loading and after each policy: adopt processes, then their sockets."""
