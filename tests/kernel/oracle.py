@@ -222,18 +222,20 @@ class Oracle:
         if sender.host not in self.snapshots:
             return None
         ours, theirs = self.snapshots[sender.host], self.snapshots[receiver.host]
-        if not _peer(ours, theirs.host).keys:
+        addressee, author = _peer(ours, theirs.host), _peer(theirs, ours.host)
+        if addressee is None or not addressee.keys:
             return None
         identity = self.identity(sender)
-        residents = _peer(theirs, ours.host).residents
+        residents = author.residents if author is not None else frozenset()
         assert identity in residents | {Identity.HOST}, (
             "hosts with keys know each other's residents"
         )
         return identity
 
 
-def _peer(snapshot: Snapshot, host: int) -> Peer:
-    return next(peer for peer in snapshot.peers if peer.host == host)
+def _peer(snapshot: Snapshot, host: int) -> Peer | None:
+    """None for a host that no rule relates to this one: of it only the addresses are known."""
+    return next((peer for peer in snapshot.peers if peer.host == host), None)
 
 
 def _end(decision: Decision, local: int, peer: int, proof: Proof) -> End:
