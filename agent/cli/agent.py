@@ -57,8 +57,9 @@ def cordon_agent() -> None:
 @cordon_agent.command()
 @_config_option
 def run(path: Path) -> None:
-    """Load the datapath, keep it in step with policy, until told to stop.
+    """Guard this host until told to stop.
 
+    Loads the datapath and keeps it in step with processes and policy, in the foreground.
     Enforcement goes on in the kernel when the agent ends.
     """
     from agent.daemon import Daemon
@@ -102,7 +103,11 @@ def _place(config: Config) -> Any:
 @cordon_agent.command()
 @_config_option
 def load(path: Path) -> None:
-    """Compile the datapath and pin it, without attaching anything; report as one line of JSON."""
+    """Compile and pin the datapath.
+
+    Nothing is attached. `run` does this by itself; alone it shows whether this kernel takes the
+    programs. Reports in one line of JSON.
+    """
     from agent.edge.bpffs import BpffsError
     from agent.edge.compiler import LoadFailed
     from agent.edge.libbpf import BpfError
@@ -120,7 +125,11 @@ def load(path: Path) -> None:
 @cordon_agent.command()
 @_config_option
 def uninstall(path: Path) -> None:
-    """Detach and unpin everything of this instance: all traffic passes. Policy is kept on disk."""
+    """Take it out of the kernel.
+
+    Everything of this instance is detached and unpinned, and all traffic passes. The agent must
+    not be running. Policy is kept on disk.
+    """
     from agent.edge import removal
     from agent.edge.flock import AlreadyRunning
 
@@ -137,7 +146,11 @@ def uninstall(path: Path) -> None:
 @cordon_agent.command()
 @_config_option
 def suspend(path: Path) -> None:
-    """Detach every hook until `resume`: all traffic passes, nothing is counted."""
+    """Let everything pass until `resume`.
+
+    Every hook that judges is detached: all traffic passes, and nothing is counted. Processes are
+    followed on, and the agent may go on running.
+    """
     from agent.edge import removal
 
     config = _read(path)
@@ -160,6 +173,9 @@ def resume(path: Path) -> None:
 
     config = _read(path)
     place = _place(config)
+    if not place.pins.programs.is_dir():
+        sentence = f"the instance {config.instance} is not loaded: start it with `cordon-agent run`"
+        _end(sentence, FAILED)
     try:
         hooks.attach(place.pins, place.root)
     except (BpfError, OSError) as error:

@@ -30,7 +30,8 @@ from agent.pb import local_pb2 as pb
 
 _PID = click.IntRange(1, 1 << 22)
 """The most that a kernel numbers (PID_MAX_LIMIT, linux/threads.h)."""
-_VERDICTS = [verdict.name.lower() for verdict in Verdict if verdict is not Verdict.NONE]
+_VERDICTS = [v.name.lower() for v in (Verdict.ALLOW, Verdict.REFUSE, Verdict.AUDIT)]
+"""Those that make events; what is held is only counted."""
 _REASONS = [reason.name.lower() for reason in Reason if reason is not Reason.NONE]
 
 

@@ -113,6 +113,11 @@ class LocalView:
             return
         response.generation = self._kernel.generation
         response.hooks_attached = self._kernel.attached
+        if response.hooks_attached < response.hooks_expected:
+            response.summary += (
+                f" Only {response.hooks_attached} of {response.hooks_expected} hooks are attached: "
+                "TRAFFIC PASSES UNJUDGED until `cordon-agent resume` or a restart of the agent."
+            )
         response.processes = self._kernel.processes.count()
         for count in counters.read_counters(self._pins.maps):
             response.counters.add(

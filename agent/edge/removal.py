@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes an instance out of the kernel: its links alone (suspend), or all that it pinned.
+"""Takes an instance out of the kernel: what judges alone (suspend), or all that it pinned.
 
 Links go first, so that no program runs on maps that are going.
 """
@@ -7,16 +7,22 @@ Links go first, so that no program runs on maps that are going.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from agent.config import Config
 from agent.edge.flock import take_lock
-from agent.edge.hooks import Pins
+from agent.edge.hooks import HOOKS, Pins
 
 
 def suspend(config: Config) -> int:
-    """Detach every hook; programs, maps and policy stay pinned. Returns how many there were."""
-    return _unpin(Pins(config.pins).links)
+    """Detach every hook that packets or sockets pass; the rest stays. Returns how many there were.
+
+    Processes are followed on: a tag that nobody kept in step would be another's after `resume`.
+    """
+    folder = Pins(config.pins).links
+    judging = (folder / hook.function for hook in HOOKS if hook.attach_type is not None)
+    return _unpin(link for link in judging if link.exists())
 
 
 def uninstall(config: Config) -> int:
@@ -24,7 +30,8 @@ def uninstall(config: Config) -> int:
     lock = take_lock(config.lock, config.instance)
     try:
         pins = Pins(config.pins)
-        count = sum(_unpin(folder) for folder in (pins.links, pins.programs, pins.maps))
+        folders = (pins.links, pins.programs, pins.maps)
+        count = sum(_unpin(folder.iterdir()) for folder in folders if folder.is_dir())
         for folder in (pins.links, pins.programs, pins.maps, pins.root):
             if folder.is_dir():
                 folder.rmdir()
@@ -33,8 +40,8 @@ def uninstall(config: Config) -> int:
         os.close(lock)
 
 
-def _unpin(folder: Path) -> int:
-    pins = list(folder.iterdir()) if folder.is_dir() else []
-    for pin in pins:
+def _unpin(pins: Iterable[Path]) -> int:
+    found = list(pins)
+    for pin in found:
         pin.unlink()
-    return len(pins)
+    return len(found)
