@@ -78,6 +78,11 @@ class Agent:
         """Paths of executables that the policy in force names."""
         return self._exe_paths
 
+    @property
+    def _starting(self) -> bool:
+        """A policy may be on its way: whoever is judged without it would be `host`."""
+        return self.standing.stage is not Stage.RUNNING
+
     def judge(self, facts: attest.Facts) -> attest.Attestation:
         """Who a process is under the policy in force."""
         return attest.attest(facts, self.snapshot.workloads if self.snapshot is not None else ())
@@ -97,6 +102,8 @@ class Agent:
 
     def _dispatch(self, event: Event) -> list[Command]:
         match event:
+            case events.FactsRead() | events.FactsNotRead() if self._starting:
+                return []  # it is held, and the walk that ends the start will tell
             case events.FactsRead():
                 return self._on_facts(event)
             case events.ProcessReported():
