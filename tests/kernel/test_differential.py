@@ -37,7 +37,7 @@ from tests.lab import Lab, wait_until
 from tests.lab.cordon import Cordon
 from tests.lab.witness import Witness
 
-POLICIES = 40
+POLICIES = 60
 PAIRS = 40
 KEPT = 8
 """Established connections that live on into the next policy."""
