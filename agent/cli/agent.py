@@ -42,6 +42,14 @@ def _end(sentence: object, status: int) -> NoReturn:
     sys.exit(status)
 
 
+def _fail(error: Exception) -> NoReturn:
+    """It did not work: the error's own sentence, or what the system says of which file."""
+    if not isinstance(error, OSError) or not error.filename:
+        _end(error, FAILED)
+    way_out = ", run this as root" if isinstance(error, PermissionError) else ""
+    _end(f"{error.filename}: {error.strerror}{way_out}", FAILED)
+
+
 def _read(path: Path) -> Config:
     try:
         return read_config(path)
@@ -78,7 +86,7 @@ def run(path: Path) -> None:
         take_lock(config.lock, config.instance)  # held until this process ends
         status = asyncio.run(Daemon(config, path, place, key).run())
     except (AlreadyRunning, LocalSocketError, OSError) as error:
-        _end(error, FAILED)
+        _fail(error)
     sys.exit(status)
 
 
@@ -118,7 +126,7 @@ def load(path: Path) -> None:
     try:
         result = load_datapath(LoadRequest(pins=config.pins, bpffs=config.bpffs))
     except (LoadFailed, BpfError, BpffsError, OSError) as error:
-        _end(error, FAILED)
+        _fail(error)
     click.echo(json.dumps(asdict(result)))
 
 
@@ -137,7 +145,7 @@ def uninstall(path: Path) -> None:
     try:
         count = removal.uninstall(config)
     except (AlreadyRunning, OSError) as error:
-        _end(error, FAILED)
+        _fail(error)
     click.echo(
         f"Detached and removed {count} pins of instance {config.instance}: all traffic passes."
     )
@@ -157,7 +165,7 @@ def suspend(path: Path) -> None:
     try:
         count = removal.suspend(config)
     except OSError as error:
-        _end(error, FAILED)
+        _fail(error)
     click.echo(
         f"Detached {count} hooks of instance {config.instance}: ALL TRAFFIC PASSES, nothing is "
         "judged, until `cordon-agent resume` or the agent's next start."
@@ -173,13 +181,13 @@ def resume(path: Path) -> None:
 
     config = _read(path)
     place = _place(config)
-    if not place.pins.programs.is_dir():
-        sentence = f"the instance {config.instance} is not loaded: start it with `cordon-agent run`"
-        _end(sentence, FAILED)
     try:
+        if not place.pins.programs.is_dir():
+            what = f"the instance {config.instance} is not loaded"
+            _end(f"{what}: start it with `cordon-agent run`", FAILED)
         hooks.attach(place.pins, place.root)
     except (BpfError, OSError) as error:
-        _end(error, FAILED)
+        _fail(error)
     click.echo(f"Attached {hooks.attached(place.pins)} hooks of instance {config.instance}.")
 
 

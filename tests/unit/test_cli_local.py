@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -25,6 +24,7 @@ from agent.edge.local_view import flow_message
 from agent.pb import local_pb2 as pb
 from tests.unit.local_agent import FLOW, SOCKETS, STATUS, LocalAgent, local_agent
 from tests.unit.terminal import on_terminal
+from tests.unit.users import somebody
 
 ROOT = Path(__file__).resolve().parents[2]
 CORDONCTL = [sys.executable, "-m", "agent.cli.ctl"]
@@ -422,17 +422,6 @@ def test_an_agent_that_has_ended_is_told_from_one_that_never_was(tmp_path: Path)
     assert result.exit_code == Exit.REFUSED
     assert f"no agent answers at {left}: it has ended" in result.stderr
     assert "the kernel goes on enforcing" in result.stderr
-
-
-@contextlib.contextmanager
-def somebody() -> Iterator[None]:
-    """Not root, for as long as it lasts."""
-    if os.geteuid() == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(os.getuid())
 
 
 @pytest.mark.parametrize(
