@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -340,6 +341,19 @@ def test_agent_that_ends_while_it_is_observed_is_status_1(tmp_path: Path) -> Non
     _, err = child.communicate(timeout=END_SECONDS)
     assert child.returncode == Exit.REFUSED
     assert err.startswith(f"cordonctl: there is no agent at {agent.socket}".encode())
+
+
+@pytest.mark.parametrize("command", ["status", "observe"])
+def test_agent_that_hangs_is_told_after_a_bound(
+    agent: LocalAgent, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr("agent.cli.local.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(agent.view, "status", go_on.wait)
+    result = run(agent, command)
+    go_on.set()
+    assert result.exit_code == Exit.REFUSED
+    assert f"the agent at {agent.socket} did not answer within 10 s" in result.stderr
 
 
 def test_more_observers_than_may_is_a_sentence(
