@@ -20,7 +20,8 @@ from agent.core import events
 from agent.core.model import Selector
 from tests.unit import snapshots
 from tests.unit.agent_fakes import facts
-from tests.unit.agent_world import Published, World, assert_settled
+from tests.unit.agent_truth import assert_settled
+from tests.unit.agent_world import Published, World
 
 WEB, API = 300, 301
 Policy = tuple[tuple[int, Selector], ...]
