@@ -51,7 +51,10 @@ class Party:
 
 @dataclass(frozen=True)
 class Pair:
-    """One connection or datagram. `source` and `address` as the packets will have them."""
+    """One connection or datagram. `source` and `address` as the packets will have them.
+
+    mapped: the client asks for an IPv4 address by an IPv6 socket (RFC 4291, 2.5.5.2).
+    """
 
     protocol: Protocol
     client: Party
@@ -60,6 +63,7 @@ class Pair:
     address: IPAddress
     source_port: int
     port: int
+    mapped: bool = False
 
     @property
     def same_host(self) -> bool:

@@ -14,19 +14,16 @@ import pytest
 
 from agent.core import tag
 from agent.core.abi import SEEN_BUCKETS, SEEN_WAYS
-from tests.kernel.test_forgery import Scene
-from tests.kernel.world import BASE, World, bare_syn
-from tests.lab import Forger, Segment, Sniffer
+from tests.kernel.scene import Scene
+from tests.kernel.world import BASE, bare_syn
+from tests.lab import Segment
 from tests.lab.cordon import cordon
-from tests.lab.counterfeit import Counterfeit
 
 
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
     with cordon(BASE) as running:
-        world = World.build(running)
-        world.listen()
-        yield Scene(world, Forger(world.a), Sniffer(world.b), Counterfeit.of(running, "a"))
+        yield Scene.of(running)
 
 
 def bucket_of(syn: Segment) -> int:
