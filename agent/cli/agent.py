@@ -71,6 +71,7 @@ def run(path: Path) -> None:
     from agent.daemon import Daemon
     from agent.edge.flock import AlreadyRunning, take_lock
     from agent.edge.local_server import LocalSocketError
+    from agent.edge.procfs import ForeignProc, require_kernels_numbers
     from agent.edge.snapshot_file import SnapshotRefused, load_public_key
 
     config = _read(path)
@@ -81,9 +82,10 @@ def run(path: Path) -> None:
         _end(f"{path}: policy_key: {error}", BAD_INPUT)
     place = _place(config)
     try:
+        require_kernels_numbers()
         take_lock(config.lock, config.instance)  # held until this process ends
         status = asyncio.run(Daemon(config, path, place, key).run())
-    except (AlreadyRunning, LocalSocketError, OSError) as error:
+    except (AlreadyRunning, ForeignProc, LocalSocketError, OSError) as error:
         _end(error, FAILED)
     sys.exit(status)
 
