@@ -174,7 +174,10 @@ class Daemon:
         return await asyncio.to_thread(self._kernel.verify)
 
     def _look_for_losses(self) -> None:
-        before, self._lost = self._lost, self._kernel.lost_reports()
+        try:
+            before, self._lost = self._lost, self._kernel.lost_reports()
+        except BpfError:
+            return  # somebody took the pins away: the guard's next look puts them back
         if self._lost != before:
             self._tell(events.ReportsLost(self._lost - before))
 
