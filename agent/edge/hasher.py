@@ -5,7 +5,9 @@ One job runs at a time, in a thread of its own, and has a bound of time: a file 
 answer cannot be interrupted, so its thread is left behind and the next job gets another one, until
 `MAX_STUCK` of them wait; then a job fails at once. The cache answers for a version of a file
 (device, inode, ctime, mtime, size): whoever writes to a file changes its ctime, which only the
-kernel sets. A file that changes while it is read has no hash.
+kernel sets. So does whoever removes, renames or links it, which an update of a package does to
+programs that have just been started: a file that changes while it is read is read again, and has
+no hash if it still changes at the last of `READINGS`.
 
 What could not be hashed is remembered too, so that it is not tried for each process, until the
 policy changes; a file that is too large for the policy's limit is looked at anew under another one.
@@ -16,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import io
 import os
 import threading
 import time
@@ -31,6 +34,7 @@ MAX_WAITING = 16384
 """Processes that wait for one file. Beyond either bound a process is attested without the hash."""
 MAX_CACHED = 16384
 MAX_STUCK = 4
+READINGS = 4
 _CHUNK = 1 << 20
 
 Version = tuple[int, int, int, int, int]
@@ -137,8 +141,8 @@ class Hasher:
                 self._stirred.clear()
                 while self._jobs:
                     version, job = next(iter(self._jobs.items()))
-                    hashed = await self._hash(version, job)
-                    self._cache.put(version, hashed)
+                    found, hashed = await self._hash(version, job)
+                    self._cache.put(found, hashed)
                     del self._jobs[version]
                     self._tell(_event(job, hashed))
         finally:
@@ -147,25 +151,24 @@ class Hasher:
                     os.close(job.fd)
             self._jobs.clear()
 
-    async def _hash(self, version: Version, job: _Job) -> Hashed:
+    async def _hash(self, version: Version, job: _Job) -> tuple[Version, Hashed]:
+        """What came of it, and of which version of the file."""
         fd, job.fd = job.fd, -1
         self._stuck = {thread for thread in self._stuck if thread.is_alive()}
-        if version[4] > job.limit or len(self._stuck) >= MAX_STUCK:
+        if len(self._stuck) >= MAX_STUCK:
             os.close(fd)
-            if version[4] > job.limit:
-                return Hashed("", f"it has {version[4]} bytes, the limit is {job.limit}")
-            return Hashed("", "other files' reading does not come to an end")
+            return version, Hashed("", "other files' reading does not come to an end")
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Hashed] = loop.create_future()
+        answer: asyncio.Future[tuple[Version, Hashed]] = loop.create_future()
 
-        def tell(hashed: Hashed) -> None:
+        def tell(found: tuple[Version, Hashed]) -> None:
             if not answer.done():
-                answer.set_result(hashed)
+                answer.set_result(found)
 
         def work() -> None:
-            hashed = hash_file(fd, version, self._seconds)
+            found = hash_file(fd, version, job.limit, self._seconds)
             with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(tell, hashed)
+                loop.call_soon_threadsafe(tell, found)
 
         thread = threading.Thread(target=work, name="hash", daemon=True)
         thread.start()
@@ -173,27 +176,45 @@ class Hasher:
             return await asyncio.wait_for(answer, self._seconds + 1)
         except TimeoutError:
             self._stuck.add(thread)
-            return Hashed("", f"its file system did not answer within {self._seconds:g} s")
+            reason = f"its file system did not answer within {self._seconds:g} s"
+            return version, Hashed("", reason)
 
 
 def _event(job: _Job, hashed: Hashed) -> ExecutableHashed:
     return ExecutableHashed(tuple(job.waiting.values()), job.path, hashed.sha256, hashed.reason)
 
 
-def hash_file(fd: int, version: Version, seconds: float) -> Hashed:
-    """Closes the descriptor. Never raises."""
-    digest = hashlib.sha256()
+def hash_file(fd: int, version: Version, limit: int, seconds: float) -> tuple[Version, Hashed]:
+    """Hash an open file that was of this version a moment ago; `seconds` bound all readings.
+
+    Returns the version that was hashed, or for which there is no hash. Closes the descriptor.
+    Never raises.
+    """
     deadline = time.monotonic() + seconds
     try:
         with open(fd, "rb", buffering=0) as file:
-            left = version[4]
-            while left > 0 and (piece := file.read(min(_CHUNK, left))):
-                left -= len(piece)
-                digest.update(piece)
-                if time.monotonic() > deadline:
-                    return Hashed("", f"reading it took more than {seconds:g} s")
-            if left or version_of(os.fstat(file.fileno())) != version:
-                return Hashed("", "it changed while it was read")
+            for _ in range(READINGS):
+                if version[4] > limit:
+                    return version, Hashed("", f"it has {version[4]} bytes, the limit is {limit}")
+                digest = _read(file, version[4], deadline)
+                if digest is None:
+                    return version, Hashed("", f"reading it took more than {seconds:g} s")
+                now = version_of(os.fstat(file.fileno()))
+                if now == version:
+                    return version, Hashed(digest)
+                version = now
     except OSError as error:
-        return Hashed("", str(error.strerror))
-    return Hashed(digest.hexdigest())
+        return version, Hashed("", str(error.strerror))
+    return version, Hashed("", "it changed each time while it was read")
+
+
+def _read(file: io.FileIO, size: int, deadline: float) -> str | None:
+    """The SHA-256 of the file's first `size` bytes, in hexadecimal; None after the deadline."""
+    file.seek(0)
+    digest = hashlib.sha256()
+    while size > 0 and (piece := file.read(min(_CHUNK, size))):
+        size -= len(piece)
+        digest.update(piece)
+        if time.monotonic() > deadline:
+            return None
+    return digest.hexdigest()

@@ -3,6 +3,8 @@
 
 import asyncio
 import hashlib
+import io
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -74,22 +76,62 @@ def test_file_beyond_the_limit_has_no_hash_and_says_so(file: Path) -> None:
     assert cache.get(version_of(file.stat())) is None
 
 
-def test_file_that_changes_meanwhile_has_no_hash(file: Path) -> None:
+def test_removed_program_is_hashed_all_the_same(file: Path) -> None:
+    """An unlink changes the ctime, as a change of the content does: the file is read again."""
+    cache = HashCache()
+    fd = open_file(file)
+
+    def work(made: Hasher) -> None:
+        made.ask(ProcessReport(1, 0), os.dup(fd), "p", LIMIT)
+        file.unlink()
+
+    (event,) = run(work, 1, cache)
+    assert event.sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert cache.get(version_of(os.fstat(fd))) == Hashed(event.sha256)
+    os.close(fd)
+
+
+def test_file_that_was_replaced_in_place_has_the_hash_of_what_it_is_now(file: Path) -> None:
     version = version_of(file.stat())
     file.write_bytes(CONTENT[::-1])
     os.utime(file, ns=(1, 1))
-    found = hash_file(open_file(file), version, 10)
-    assert found == Hashed("", "it changed while it was read")
+    now, found = hash_file(open_file(file), version, LIMIT, 10)
+    assert found.sha256 == hashlib.sha256(CONTENT[::-1]).hexdigest()
+    assert now == version_of(file.stat()) != version
 
 
-def test_file_that_ends_early_has_no_hash(file: Path) -> None:
+def test_file_that_changes_at_each_reading_has_no_hash(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = itertools.count()
+
+    def read(opened: io.FileIO, size: int, deadline: float) -> str:
+        os.utime(file, ns=(0, next(times)))
+        return "digest"
+
+    version = version_of(file.stat())
+    monkeypatch.setattr(hasher, "_read", read)
+    _, found = hash_file(open_file(file), version, LIMIT, 10)
+    assert found == Hashed("", "it changed each time while it was read")
+
+
+def test_file_that_grows_beyond_the_limit_meanwhile_has_no_hash(file: Path) -> None:
+    version = version_of(file.stat())
+    file.write_bytes(CONTENT * 2)
+    _, found = hash_file(open_file(file), version, len(CONTENT), 10)
+    assert found == Hashed("", "it has 8000 bytes, the limit is 4000")
+
+
+def test_file_that_ends_early_is_what_it_is_now(file: Path) -> None:
     version = version_of(file.stat())
     os.truncate(file, 10)
-    assert hash_file(open_file(file), version, 10).sha256 == ""
+    _, found = hash_file(open_file(file), version, LIMIT, 10)
+    assert found.sha256 == hashlib.sha256(CONTENT[:10]).hexdigest()
 
 
 def test_reading_has_a_bound_of_time(file: Path) -> None:
-    found = hash_file(open_file(file), version_of(file.stat()), -1)
+    version = version_of(file.stat())
+    _, found = hash_file(open_file(file), version, LIMIT, -1)
     assert found == Hashed("", "reading it took more than -1 s")
 
 
@@ -102,10 +144,12 @@ def test_file_system_that_does_not_answer_stops_nobody(
     release = threading.Event()
     real = hasher.hash_file
 
-    def hanging(fd: int, version: hasher.Version, seconds: float) -> Hashed:
+    def hanging(
+        fd: int, version: hasher.Version, limit: int, seconds: float
+    ) -> tuple[hasher.Version, Hashed]:
         if version[4] == 3:
             release.wait(20)
-        return real(fd, version, seconds)
+        return real(fd, version, limit, seconds)
 
     monkeypatch.setattr(hasher, "hash_file", hanging)
     stuck = tmp_path / "stuck"
