@@ -45,8 +45,9 @@ lock: ## pin the newest versions of what requirements*.in name (needs uv)
 			--no-header --no-annotate --python /usr/bin/python3 $$name.in -o $$name.lock; \
 	done
 
-bench: setup ## figures of the datapath, as ratios of one run (root)
+bench: setup ## figures of the datapath and of identity, as ratios of one run (root)
 	@$(PYTHON) -m bench.run
+	@$(PYTHON) -m bench.spawn
 
 clean: ## remove what setup and the tools made in this folder
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -7,16 +7,33 @@ would otherwise be a setting that silently does not hold.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+_PORT = re.compile(r"[0-9]{1,5}")
 _INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 class ConfigError(ValueError):
     """The configuration is wrong; the sentence names file, key and what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """host: an IP address. port: 0 takes a free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def loopback(self) -> bool:
+        return ipaddress.ip_address(self.host).is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +44,10 @@ class Config:
     snapshot: the signed policy file that is watched.
     policy_key: file with the Ed25519 public key that snapshots must be signed with.
     hold_limit_ms: overrides the snapshot's setting.
+    metrics: where Prometheus may ask; None is nowhere.
+    metrics_certificate, metrics_key: PEM files; with them it is HTTPS.
+    metrics_users: file of those who may ask, as `cordon-agent metrics-user` writes its lines.
+    metrics_rules: how many rules may have a series of their own.
     """
 
     host_name: str
@@ -40,6 +61,13 @@ class Config:
     hold_limit_ms: int | None = None
     flow_history: int = 1000
     """Flow events kept for an observer that comes later."""
+    log_level: str = "info"
+    """debug, info, warning or error."""
+    metrics: Endpoint | None = Endpoint("127.0.0.1", 9420)
+    metrics_certificate: Path | None = None
+    metrics_key: Path | None = None
+    metrics_users: Path | None = None
+    metrics_rules: int = 0
 
     @property
     def pins(self) -> Path:
@@ -58,11 +86,19 @@ class Config:
         return self.run_dir / f"{self.instance}.lock"
 
 
-_PATHS = ("snapshot", "policy_key", "cgroup_root", "bpffs", "state_dir", "run_dir")
+_METRICS_PATHS = ("metrics_certificate", "metrics_key", "metrics_users")
+_PATHS = ("snapshot", "policy_key", "cgroup_root", "bpffs", "state_dir", "run_dir", *_METRICS_PATHS)
 _NAMES = ("host_name", "instance")
-_NUMBERS = {"hold_limit_ms": (1, 60_000), "flow_history": (0, 100_000)}
+_NUMBERS = {
+    "hold_limit_ms": (1, 60_000),
+    "flow_history": (0, 100_000),
+    "metrics_rules": (0, 1000),
+}
+_ENDPOINTS = ("metrics",)
+_CHOICES = {"log_level": ("debug", "info", "warning", "error")}
+OFF = "off"
 _REQUIRED = ("host_name", "snapshot", "policy_key")
-KEYS = (*_NAMES, *_PATHS, *_NUMBERS)
+KEYS = (*_NAMES, *_PATHS, *_NUMBERS, *_ENDPOINTS, *_CHOICES)
 
 
 def parse_config(table: Mapping[str, object], file: str) -> Config:
@@ -74,10 +110,15 @@ def parse_config(table: Mapping[str, object], file: str) -> Config:
     for key in _REQUIRED:
         if key not in table:
             raise ConfigError(f"{file}: the key {key!r} is missing, expected {_expected(key)}")
-    return Config(**{key: _value(file, key, value) for key, value in table.items()})  # type: ignore[arg-type]
+    config = Config(**{key: _value(file, key, value) for key, value in table.items()})  # type: ignore[arg-type]
+    if (config.metrics_certificate is None) != (config.metrics_key is None):
+        raise ConfigError(
+            f"{file}: expected metrics_certificate and metrics_key together, or neither"
+        )
+    return config
 
 
-def _value(file: str, key: str, value: object) -> str | int | Path:
+def _value(file: str, key: str, value: object) -> str | int | Path | Endpoint | None:
     if key in _NUMBERS:
         lowest, highest = _NUMBERS[key]
         if isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest:
@@ -85,6 +126,12 @@ def _value(file: str, key: str, value: object) -> str | int | Path:
     elif isinstance(value, str):
         if key in _PATHS and value.startswith("/") and "\0" not in value:
             return Path(value)
+        if value in _CHOICES.get(key, ()):
+            return value
+        if key in _ENDPOINTS and value == OFF:
+            return None
+        if key in _ENDPOINTS and (endpoint := _endpoint(value)) is not None:
+            return endpoint
         if key == "instance" and _INSTANCE.fullmatch(value):
             return value
         if key == "host_name" and value.strip():
@@ -92,7 +139,24 @@ def _value(file: str, key: str, value: object) -> str | int | Path:
     raise ConfigError(f"{file}: {key} is {value!r}, expected {_expected(key)}")
 
 
+def _endpoint(text: str) -> Endpoint | None:
+    """ "127.0.0.1:9420" or "[::1]:9420"; None for anything else."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not _PORT.fullmatch(port) or int(port) > 65535:
+        return None
+    try:
+        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return None
+    bracketed = host.startswith("[") and host.endswith("]")
+    return Endpoint(str(address), int(port)) if bracketed == (address.version == 6) else None
+
+
 def _expected(key: str) -> str:
+    if key in _CHOICES:
+        return f"one of {', '.join(_CHOICES[key])}"
+    if key in _ENDPOINTS:
+        return f'an address with a port, such as "127.0.0.1:9420", or "{OFF}"'
     if key in _NUMBERS:
         lowest, highest = _NUMBERS[key]
         return f"a whole number from {lowest} to {highest}"

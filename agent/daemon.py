@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import signal
 import sys
+import time
 import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -27,11 +29,13 @@ from agent.core import commands, events
 from agent.core.abi import FlowEvent
 from agent.core.agent import Agent
 from agent.core.commands import Command
-from agent.core.events import Event, ProcessReport
+from agent.core.events import Event
 from agent.core.flows import describe
 from agent.edge import cache_file, cgroups, clock, loader_child, local_server, logs, sd_notify
+from agent.edge.bpffs import BpffsError
 from agent.edge.file_watch import FileWatch
 from agent.edge.flow_log import FlowLog
+from agent.edge.hasher import Hasher
 from agent.edge.kernel import Kernel, Place
 from agent.edge.libbpf import BpfError
 from agent.edge.local_view import LocalView
@@ -39,9 +43,12 @@ from agent.edge.procfs import ProcessReader
 from agent.edge.ringbuf import RingBuffer
 from agent.edge.snapshot_source import SnapshotSource
 from agent.edge.tagger import Tagger
+from agent.edge.telemetry import Telemetry
 
 POLL_SECONDS = 1.0
 TICK_SECONDS = 5.0
+VERIFY_SECONDS = 2.0
+"""How long enforcement can be absent without anybody's knowledge; a look takes a millisecond."""
 SWITCH_INTERVAL = 0.0002
 """Reading the facts of a process takes some fifteen system calls, and after each the loop must get
 the interpreter back from a policy that is being compiled: with the usual 5 ms a held connection
@@ -59,14 +66,17 @@ class Daemon:
         self._place = place
         self._agent = Agent()
         self._reader = ProcessReader(place.root, place.mount)
+        self._hasher = Hasher(self._reader.hashes, self._tell)
         self._source = SnapshotSource(config.snapshot, config.cache, key, config.host_name)
         self._flows = FlowLog(config.flow_history, self._observers_changed)
         self._view = LocalView(config.instance, config.host_name, self._agent, self._reader)
+        self._telemetry = Telemetry(config, self._agent)
         self._told: deque[Event] = deque()
         self._busy = False
         self._opened = ExitStack()
         self._loaded = False
         self._observe = False
+        self._numbers = itertools.count(1)
         self._kernel: Kernel
         self._tagger: Tagger
         self._wall_offset_ns = clock.wall_offset_ns()
@@ -84,9 +94,16 @@ class Daemon:
         self._open_file_watch()
         service = local_server.LocalService(self._view, self._flows)
         server = await local_server.serve(self._config.socket, service)
+        self._opened.enter_context(contextlib.closing(self._telemetry)).start()
         tasks = [
             asyncio.create_task(self._guard(part), name=part.__name__)
-            for part in (self._work_on, self._watch, self._tick)
+            for part in (
+                self._work_on,
+                self._watch,
+                self._tick,
+                self._hasher.work,
+                self._guard_datapath,
+            )
         ]
         try:
             self._tell(events.Started(clock.unix_seconds()))
@@ -141,7 +158,16 @@ class Daemon:
             if self._loaded:
                 self._kernel.refresh_clock()
             self._tell(events.Ticked(clock.unix_seconds()))
-            sd_notify.notify("WATCHDOG=1")
+
+    async def _guard_datapath(self) -> None:
+        """Beside the worker, so that a long command does not keep the watchdog hungry."""
+        while True:
+            await asyncio.sleep(VERIFY_SECONDS)
+            if self._loaded:
+                self._tell(await self._verify())
+
+    async def _verify(self) -> Event:
+        return await asyncio.to_thread(self._kernel.verify)
 
     # Events in.
 
@@ -153,7 +179,11 @@ class Daemon:
         self._busy = True
         try:
             while self._told and not self._ended.done():
-                for command in self._agent.handle(self._told.popleft()):
+                event = self._told.popleft()
+                logs.trace("told", event)
+                self._telemetry.happened(event)
+                for command in self._agent.handle(event):
+                    logs.trace("wish", command)
                     self._execute(command)
         except Exception:
             self._crash()
@@ -173,11 +203,9 @@ class Daemon:
     def _observers_changed(self, count: int) -> None:
         self._tell(events.ObserversChanged(count))
 
-    def _process_reported(self, report: ProcessReport) -> None:
-        self._tell(events.ProcessReported(report))
-
     def _flow_seen(self, event: FlowEvent) -> None:
-        self._flows.add(describe(event, self._view.names, self._wall_offset_ns))
+        names = self._view.names_under(event.generation)
+        self._flows.add(describe(event, names, self._wall_offset_ns, next(self._numbers)))
 
     # Commands out: short ones at once, long ones by the worker.
 
@@ -187,6 +215,11 @@ class Daemon:
                 self._told.extend(self._tagger.read_facts(command))
             case commands.TagProcess():
                 self._told.extend(self._tagger.tag(command))
+                self._telemetry.tagged(command)
+            case commands.WalkSockets(pid=int()):
+                self._told.append(self._tagger.walk_sockets(command))
+            case commands.HashExecutable():
+                self._told.extend(self._tagger.hash(command))
             case commands.TagUnreadable():
                 self._tagger.tag_unreadable(command)
             case commands.ForgetProcess():
@@ -195,7 +228,7 @@ class Daemon:
                 self._kernel.processes.remember_executable(command.key, command.identity)
             case commands.ForgetExecutables():
                 self._kernel.processes.forget_executables()
-                self._reader.forget_names()
+                self._reader.forget()
             case commands.Log():
                 logs.write(command.level.value, command.message, command.fields)
             case _:
@@ -213,20 +246,28 @@ class Daemon:
                 self._work.put_nowait(lambda: self._apply(command))
             case commands.WalkProcesses():
                 self._work.put_nowait(lambda: asyncio.to_thread(self._tagger.walk, command))
+            case commands.WalkSockets(pid=None):
+                self._work.put_nowait(lambda: asyncio.to_thread(self._tagger.walk_sockets, command))
+            case commands.TagSockets():
+                self._work.put_nowait(lambda: asyncio.to_thread(self._tagger.tag_sockets, command))
+            case commands.SweepExecutables():
+                self._work.put_nowait(lambda: asyncio.to_thread(self._sweep))
+            case commands.EndAdoption():
+                self._work.put_nowait(self._end_adoption)
             case commands.WriteCache():
                 self._work.put_nowait(lambda: self._write_cache(command))
             case commands.SetObserve():
                 self._observe = command.on
                 if self._loaded:
                     self._kernel.set_observe(on=command.on)
-            case commands.NotifyReady():
-                sd_notify.notify("READY=1")
-            case commands.NotifyStatus():
-                sd_notify.notify(f"STATUS={command.text}")
+            case commands.Verify():
+                self._work.put_nowait(self._verify)
+            case commands.Repair():
+                self._work.put_nowait(self._repair)
             case commands.Stop():
                 self._end(command.code)
             case _:
-                raise AssertionError(f"Unexpected command: {command}")
+                sd_notify.carry_out(command)
 
     async def _load(self) -> Event:
         try:
@@ -241,9 +282,10 @@ class Daemon:
         self._kernel = self._opened.enter_context(contextlib.closing(Kernel(self._place)))
         self._kernel.prepare()
         self._kernel.set_observe(on=self._observe)
-        self._tagger = Tagger(self._reader, self._kernel.processes)
+        self._tagger = Tagger(self._reader, self._kernel.processes, self._hasher, self._place.pins)
         self._view.open(self._kernel, self._place.pins)
-        self._listen(self._kernel.process_reports(self._process_reported))
+        self._telemetry.open(self._place.pins)
+        self._listen(self._kernel.process_events(self._tell))
         self._listen(self._kernel.flow_events(self._flow_seen))
         self._loaded = True
 
@@ -267,12 +309,26 @@ class Daemon:
         except (BpfError, ValueError) as error:
             return events.PolicyNotApplied(command.snapshot.version, str(error))
 
+    def _sweep(self) -> None:
+        self._kernel.processes.forget_cgroups(self._place.root)
+
+    async def _end_adoption(self) -> Event:
+        return events.AdoptionEnded(self._kernel.end_adoption())
+
     async def _attach(self) -> Event:
         try:
             await asyncio.to_thread(self._kernel.attach)
         except BpfError as error:
             return events.AttachFailed(str(error))
         return events.Attached()
+
+    async def _repair(self) -> Event:
+        started = time.monotonic()
+        try:
+            await asyncio.to_thread(self._kernel.repair)
+        except (OSError, BpffsError) as error:
+            return events.NotRepaired(str(error))
+        return events.Repaired(time.monotonic() - started)
 
     async def _write_cache(self, command: commands.WriteCache) -> None:
         path = self._config.cache

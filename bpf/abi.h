@@ -81,6 +81,7 @@
 #define OUTCOME_SYNACK_TAG_MISSED 15
 #define OUTCOME_STAGED_ALLOW 16
 #define OUTCOME_STAGED_DENY 17
+#define OUTCOME_TAG_FORGOTTEN 18
 #define OUTCOME_MAX 32
 
 // Low 16 bits of a generation say what is in it, so that one store switches policy and flags
@@ -107,7 +108,8 @@ struct control {
 	__u32 refusals_per_second;
 	__u32 flags;		// CONTROL_*
 	__u32 hold_rto_jiffies; // first SYN time-out of a held socket, 20 ms
-	__u32 attach_time;	// reserved, zero
+	__u32 adopted_until_s;	// CLOCK_MONOTONIC: sockets older than the first policy pass until
+				// then
 };
 
 // processes: tgid -> struct process.
@@ -160,7 +162,8 @@ struct socket_state {
 	__u8 proof;
 	__u8 flags; // SOCKET_*
 	__u16 pad;
-	__u32 stamp; // of the process that `tgid` names
+	__u32 stamp;	  // of the process that `tgid` names
+	__u32 held_at_us; // CLOCK_MONOTONIC in units of 1,024 ns, of a socket that is held
 };
 
 // rules: (local, peer, protocol, port) -> entry. The compiler has flattened order and wildcards:
@@ -267,14 +270,13 @@ struct handshake {
 	__u32 pad2;
 };
 
-// seen_tags: MAC -> the connection it was accepted for.
-#define SEEN_USED 0x1 // the connection was established: a second SYN is a replay
-struct seen_tag {
-	__u8 source[16];
-	__u8 destination[16];
-	__u16 source_port;
-	__u16 destination_port;
-	__u32 flags;
+// seen_tags: the replay cache. MACs of SYN tags that were let in; the low bits of a MAC choose its
+// bucket, which is one cache line, and in it the newest takes the place of the oldest.
+#define SEEN_WAYS 7
+struct seen_bucket {
+	__u64 macs[SEEN_WAYS];
+	__u8 next;		// the place that the next one takes
+	__u8 epochs[SEEN_WAYS]; // low 8 bits of the epoch in which each came
 };
 
 // datagrams: LRU, exchanges of UDP, ICMP and raw IP, so that answers pass.
@@ -311,6 +313,7 @@ struct record {
 #define PROCESS_EVENT_EXEC 1	// a new image, not in `executables`
 #define PROCESS_EVENT_STALE 2	// uid or cgroup are no longer those attested
 #define PROCESS_EVENT_UNKNOWN 3 // a process without an entry used a socket
+#define PROCESS_EVENT_STARTED 4 // a workload began, by a known exec: it may have been given sockets
 struct process_event {
 	struct executable_key executable; // all zero where only the daemon can tell
 	__u32 kind;			  // PROCESS_EVENT_*
@@ -341,6 +344,10 @@ struct flow_event {
 	__u8 pad[7];
 };
 
+// held_times: per CPU, how long connections waited for their process: 2^n to 2^(n+1) units of
+// 1,024 ns in place n; place 0 also has what is shorter, the last one what is longer.
+#define HELD_TIMES 24
+
 // Per CPU and direction x verdict x reason: counters[(direction * VERDICT_MAX + verdict) *
 // REASON_MAX + reason].
 #define COUNTERS (2 * VERDICT_MAX * REASON_MAX)
@@ -351,7 +358,7 @@ struct flow_event {
 #define PROCESSES_MAX 65536
 #define EXECUTABLES_MAX 16384
 #define HANDSHAKES_MAX 32768
-#define SEEN_TAGS_MAX 65536
+#define SEEN_BUCKETS 16384 // a power of two
 #define DATAGRAMS_MAX 32768
 #define RULE_HITS_MAX 16384
 #define FLOW_EVENTS_BYTES (1 << 20)

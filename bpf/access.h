@@ -130,14 +130,18 @@ INLINE void delete_handshake(struct tuple *key)
 	handshakes.delete(key);
 }
 
-INLINE struct seen_tag *get_seen_tag(u64 mac)
+INLINE struct pair_key *get_pair_key(u32 host)
 {
-	return seen_tags.lookup(&mac);
+	int index = host & (PAIR_KEYS - 1);
+
+	return pair_keys.lookup(&index);
 }
 
-INLINE void put_seen_tag(u64 mac, struct seen_tag *value)
+INLINE struct seen_bucket *get_seen_bucket(u64 mac)
 {
-	seen_tags.update(&mac, value);
+	int index = mac & (SEEN_BUCKETS - 1);
+
+	return seen_tags.lookup(&index);
 }
 
 INLINE struct datagram *get_datagram(struct datagram_key *key)
@@ -163,6 +167,14 @@ INLINE void put_record(struct datagram_key *key, struct record *value)
 INLINE void count_outcome(int outcome)
 {
 	u64 *count = outcomes.lookup(&outcome);
+
+	if (count)
+		*count += 1;
+}
+
+INLINE void count_held_time(int place)
+{
+	u64 *count = held_times.lookup(&place);
 
 	if (count)
 		*count += 1;

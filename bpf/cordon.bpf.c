@@ -7,6 +7,7 @@
 //   sock.h      sock_create, bind, connect, sendmsg which socket is whose; EPERM
 //   sockops.h   sock_ops                            the tag into SYN and SYN-ACK
 //   ingress.h, egress.h                             cgroup_skb: tags verified, packets judged
+//   listeners.h                                     iterator: listeners older than the agent
 //
 // The compiler takes longest for ingress.h, so the loader compiles this file twice at the same
 // time, with CORDON_PART 1 for about half of the work and 2 for the rest; without it, all is in
@@ -47,4 +48,5 @@
 #include "sock.h"
 #include "egress.h"
 #include "task.h"
+#include "listeners.h"
 #endif

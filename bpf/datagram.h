@@ -5,7 +5,6 @@
 // left a record as its packet passed egress. Whoever sends first opens an exchange; answers pass.
 
 #define EXCHANGE_IDLE_S 180 // an answer later than this is judged as if it opened an exchange
-#define NS_PER_S 1000000000ULL
 
 INLINE void flow_key(struct flow *f, u8 protocol, u64 netns, struct datagram_key *key)
 {
@@ -120,6 +119,7 @@ INLINE int gather_datagram(struct control *c, u64 generation, struct __sk_buff *
 	i->q.direction = direction;
 	i->q.protocol = p->protocol;
 	i->f.tgid = s ? s->tgid : 0;
+	i->q.adopted = s && (s->flags & SOCKET_ADOPTED) && adoption_holds(c);
 	gather_sides(p, direction, &i->f);
 	flow_key(&i->f, p->protocol, s ? s->netns : 0, &key);
 	if (direction == DIR_EGRESS)

@@ -32,7 +32,7 @@ int cordon_egress(struct __sk_buff *skb)
 	struct control *c = get_control();
 	struct bpf_sock *sk = skb->sk;
 	struct socket_state *s;
-	struct inquiry i = {};
+	struct inquiry i;
 	struct packet p;
 	u64 generation;
 	int answer;
@@ -46,10 +46,15 @@ int cordon_egress(struct __sk_buff *skb)
 	if (!generation)
 		return pass_unjudged(DIR_EGRESS, REASON_NO_POLICY);
 	s = get_socket(sk);
+	if (is_settled(sk, s, generation))
+		return settled_verdict(s);
+	__builtin_memset(&i, 0, sizeof(i));
 	if (!is_tcp(sk)) {
 		answer = gather_datagram(c, generation, skb, s, DIR_EGRESS, &p, &i);
 	} else {
-		if (!s) // the kernel's own resets, and sockets older than the agent
+		if (!s)
+			s = adopt_socket(c, sk);
+		if (!s)
 			return pass_unjudged(DIR_EGRESS, REASON_ADOPTED);
 		if (sk->state == TCP_STATE_LISTEN)
 			return SKB_PASS; // a SYN-ACK: its SYN was judged

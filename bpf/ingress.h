@@ -7,9 +7,7 @@ INLINE void find_ingress_peer(struct control *c, u64 generation, struct __sk_buf
 			      struct address_entry *address)
 {
 	if (i->kind == ASK_SYN || i->kind == ASK_SYN_ACK) {
-		i->f.peer_host = address->host;
-		i->mac = prove(c, generation, skb, p, address, !!(p->tcp_flags & TCP_ACK), &i->q,
-			       &i->f);
+		prove(c, generation, skb, p, address, i);
 	} else if (i->kind == ASK_FINAL_ACK) {
 		if (i->f.proof != PROOF_TAG)
 			i->q.peer = identity_by_address(generation, address);
@@ -21,7 +19,8 @@ INLINE void find_ingress_peer(struct control *c, u64 generation, struct __sk_buf
 	}
 }
 
-INLINE void keep_ingress(u64 generation, struct socket_state *s, struct inquiry *i)
+INLINE void keep_ingress(struct control *c, u64 generation, struct socket_state *s,
+			 struct inquiry *i)
 {
 	if (i->kind == ASK_DATAGRAM || i->kind == ASK_EXCHANGE) {
 		keep_datagram(generation, s, i);
@@ -31,11 +30,11 @@ INLINE void keep_ingress(u64 generation, struct socket_state *s, struct inquiry 
 		return;
 	if (i->kind == ASK_SYN) {
 		if (i->d.verdict != VERDICT_REFUSE)
-			keep_handshake(generation, s, i);
+			keep_handshake(c, generation, i);
 	} else if (i->kind == ASK_SYN_ACK) {
-		keep_syn_ack(generation, s, i);
+		keep_syn_ack(c, generation, s, i);
 	} else if (i->kind == ASK_FINAL_ACK) {
-		keep_final_ack(generation, s, i);
+		keep_final_ack(generation, i);
 	} else {
 		keep_established(generation, s, i);
 	}
@@ -51,7 +50,7 @@ INLINE int judge_ingress(struct control *c, u64 generation, struct __sk_buff *sk
 	i->q.same_host = i->f.peer_host && i->f.peer_host == c->host;
 	decide(generation, &i->q, &i->d);
 	report(c, generation, &i->q, &i->d, &i->f);
-	keep_ingress(generation, s, i);
+	keep_ingress(c, generation, s, i);
 	return verdict_of(&i->d);
 }
 
@@ -60,7 +59,7 @@ int cordon_ingress(struct __sk_buff *skb)
 	struct control *c = get_control();
 	struct bpf_sock *sk = skb->sk;
 	struct socket_state *s;
-	struct inquiry i = {};
+	struct inquiry i;
 	struct packet p;
 	u64 generation;
 	int answer;
@@ -74,9 +73,12 @@ int cordon_ingress(struct __sk_buff *skb)
 	if (!generation)
 		return pass_unjudged(DIR_INGRESS, REASON_NO_POLICY);
 	s = get_socket(sk);
+	if (is_settled(sk, s, generation))
+		return settled_verdict(s);
+	__builtin_memset(&i, 0, sizeof(i));
 	if (is_tcp(sk)) {
 		if (!s)
-			s = adopt_listener(sk);
+			s = adopt_socket(c, sk);
 		if (!s)
 			return pass_unjudged(DIR_INGRESS, REASON_ADOPTED);
 		if (sk->state == TCP_STATE_LISTEN || sk->state == TCP_STATE_SYN_SENT)

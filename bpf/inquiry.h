@@ -16,9 +16,20 @@ struct inquiry {
 	struct question q;
 	struct decision d;
 	struct flow f;
-	u64 mac; // of a verified tag
+	u64 netns; // of the listener that a handshake is with
+	u64 mac;   // of a SYN's verified tag
 	u8 kind;
 };
+
+INLINE void handshake_key(struct inquiry *i, struct tuple *key)
+{
+	key->netns = i->netns;
+	__builtin_memcpy(key->source, &i->f.remote, 16);
+	__builtin_memcpy(key->destination, &i->f.local, 16);
+	key->source_port = i->f.remote_port;
+	key->destination_port = i->f.local_port;
+	key->pad = 0;
+}
 
 INLINE void cache(struct socket_state *s, u64 generation, struct decision *d)
 {
@@ -49,8 +60,8 @@ INLINE void keep_opening(u64 generation, struct inquiry *i, struct socket_state 
 {
 	s->peer_host = i->f.peer_host;
 	cache(s, generation, &i->d);
-	if (i->d.verdict != VERDICT_REFUSE)
-		s->flags &= ~SOCKET_HELD;
+	if (s->flags & SOCKET_HELD)
+		end_hold(s);
 	if (i->q.provisional)
 		s->generation = 0; // not a verdict to rely on: the SYN-ACK decides
 	else

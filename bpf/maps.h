@@ -51,9 +51,14 @@ BPF_F_TABLE("array", int, struct epoch_key, receive_secrets, EPOCH_SLOTS, 0);
 // socket is judged by its address, which is never more than `unproven` for a managed host.
 BPF_F_TABLE("lru_hash", struct tuple, struct handshake, handshakes, HANDSHAKES_MAX, 0);
 
-// MAC -> connection. LRU: an evicted tag could be used again only for its own four-tuple and
-// sequence number, which the MAC binds.
-BPF_F_TABLE("lru_hash", u64, struct seen_tag, seen_tags, SEEN_TAGS_MAX, 0);
+// Bucket of a MAC -> the MACs last let in there. Writer: ingress. 114,688 tags are remembered:
+// those of three epochs of 10 minutes at 63 connections a second, of two minutes at 950. Full: the
+// oldest of the bucket goes, and if its epoch was live that is counted (OUTCOME_TAG_FORGOTTEN); it
+// could be used again only for its own four-tuple and sequence number, which the MAC binds. Two
+// CPUs that write one bucket in the same moment may lose one of the two. An array, because an LRU
+// hash costs a handshake three times as much and cannot count what it forgets; not larger, because
+// each look into a cold cache line costs as much as all the SipHash of a handshake.
+BPF_F_TABLE("array", int, struct seen_bucket, seen_tags, SEEN_BUCKETS, 0);
 
 // Writers: egress and ingress. LRU: the next packet is judged anew; an answer to an evicted
 // exchange is judged as if it opened one.
@@ -64,9 +69,22 @@ BPF_F_TABLE("lru_hash", struct datagram_key, struct record, records, DATAGRAMS_M
 
 BPF_F_TABLE("percpu_array", int, u64, counters, COUNTERS, 0);
 BPF_F_TABLE("percpu_array", int, u64, outcomes, OUTCOME_MAX, 0);
+BPF_F_TABLE("percpu_array", int, u64, held_times, HELD_TIMES, 0);
 
 // Rule number -> connections it decided. Full: the hit is not counted, verdicts are unaffected.
 BPF_F_TABLE("percpu_hash", u32, u64, rule_hits, RULE_HITS_MAX, BPF_F_NO_PREALLOC);
+
+// This host's receive secret and a sender -> the key of the two, which is dear to derive. Writer:
+// ingress, which runs in softirq only, so that no other run of it on this CPU comes between. Full:
+// the last sender takes the place.
+#define PAIR_KEYS 1024 // a power of two
+struct pair_key {
+	u64 secret; // first half of the receive secret that it was derived from
+	u64 key[2];
+	u32 host; // the sender
+	u32 pad;
+};
+BPF_F_TABLE("percpu_array", int, struct pair_key, pair_keys, PAIR_KEYS, 0);
 
 // Refusals reported in this window, by CPU.
 struct report_window {

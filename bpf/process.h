@@ -3,6 +3,13 @@
 // Who is the current process? The tag holds only while uid and cgroup are those that were
 // attested; otherwise the process is pending again and the daemon is told. What cannot be told
 // (event ring full) is not lost for good: the hold limit turns a pending process into `host`.
+//
+// The executable is not compared here, for it cannot be another one: only execve(2) changes the
+// image of a process, and the kernel calls the exec tracepoint (task.h) after the old image is gone
+// and before the new one runs, so no socket call comes between. What a process maps, or points
+// /proc/PID/exe at, is not its image; the daemon holds that link against the inode kept at exec.
+
+#define NS_PER_S 1000000000ULL
 
 INLINE u64 now_ns(void)
 {
@@ -86,6 +93,39 @@ INLINE u32 current_identity(struct control *c, u32 *tgid, u32 *stamp)
 	p->generation++;
 	report_process(PROCESS_EVENT_STALE, *tgid, p->generation, 0);
 	return ID_PENDING;
+}
+
+// 2^n units in place n.
+INLINE int place_of(u32 units)
+{
+	int place = 0;
+
+	for (int i = 16; i; i >>= 1) {
+		if (units >> i) {
+			units >>= i;
+			place += i;
+		}
+	}
+	return place < HELD_TIMES ? place : HELD_TIMES - 1;
+}
+
+INLINE void begin_hold(struct socket_state *s)
+{
+	s->flags |= SOCKET_HELD;
+	s->held_at_us = bpf_ktime_get_ns() >> 10;
+}
+
+// We know who asks: the packet that comes now is judged.
+INLINE void end_hold(struct socket_state *s)
+{
+	s->flags &= ~SOCKET_HELD;
+	count_held_time(place_of((u32)(bpf_ktime_get_ns() >> 10) - s->held_at_us));
+}
+
+// Sockets older than the first policy pass until the grace is over.
+INLINE int adoption_holds(struct control *c)
+{
+	return now_ns() / NS_PER_S < c->adopted_until_s;
 }
 
 // The identity of a socket is that of the process which took it last: looked up again where a

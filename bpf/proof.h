@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
 // Keys, and the proof that a tag carries. Verified once per SYN and SYN-ACK.
+//
+// A SYN-ACK needs no replay cache: its MAC covers the sequence number that our SYN chose and it
+// acknowledges, so that it answers this one SYN and no other.
+
+#define LIVE_EPOCHS 3 // previous, current, next
 
 INLINE u64 current_epoch(struct control *c)
 {
@@ -14,7 +19,7 @@ INLINE u64 epoch_from_bits(struct control *c, u8 bits)
 {
 	u64 epoch = current_epoch(c) - 1;
 
-	for (int i = 0; i < 3; i++, epoch++)
+	for (int i = 0; i < LIVE_EPOCHS; i++, epoch++)
 		if ((epoch & TAG_EPOCH_MASK) == bits)
 			return epoch;
 	return 0;
@@ -36,43 +41,71 @@ INLINE struct epoch_key *transmit_key(struct control *c, u64 generation, u32 hos
 	return slot;
 }
 
-INLINE int same_connection(struct seen_tag *seen, struct packet *p)
+INLINE int holds_mac(struct seen_bucket *bucket, u64 mac)
 {
-	u64 *a = (u64 *)seen->source, *b = (u64 *)&p->source;
-	u64 *c = (u64 *)seen->destination, *d = (u64 *)&p->destination;
+	int found = 0;
 
-	return a[0] == b[0] && a[1] == b[1] && c[0] == d[0] && c[1] == d[1] &&
-	       seen->source_port == p->source_port && seen->destination_port == p->destination_port;
+#pragma unroll
+	for (int i = 0; i < SEEN_WAYS; i++)
+		found |= bucket->macs[i] == mac;
+	return found;
 }
 
-// Accepted once: for another connection, or for this one after it stood, it is a replay.
-INLINE u8 check_replay(struct tag_view *tag, struct packet *p)
+// A SYN's tag is accepted once. Seen before, it is a retransmission while the handshake that it
+// began goes on; for another connection, or after the connection stood, it is a replay.
+INLINE int is_replay(u64 mac, struct inquiry *i)
 {
-	struct seen_tag *seen = get_seen_tag(tag->mac);
+	struct seen_bucket *bucket = get_seen_bucket(mac);
+	struct handshake *h;
+	struct tuple key;
 
-	if (!seen)
-		return REASON_NONE;
-	if (!same_connection(seen, p) || (seen->flags & SEEN_USED))
-		return REASON_TAG_REPLAYED;
-	return REASON_NONE;
+	if (!bucket || !holds_mac(bucket, mac))
+		return 0;
+	handshake_key(i, &key);
+	h = get_handshake(&key);
+	return !h || h->mac != mac;
 }
 
-INLINE void remember_tag(struct tag_view *tag, struct packet *p)
+INLINE void remember_tag(struct control *c, u64 mac)
 {
-	struct seen_tag seen = {.source_port = p->source_port,
-				.destination_port = p->destination_port};
+	struct seen_bucket *bucket = get_seen_bucket(mac);
+	u8 epoch = current_epoch(c);
+	u32 place;
 
-	if (get_seen_tag(tag->mac))
+	if (!bucket || holds_mac(bucket, mac))
 		return; // a retransmission
-	__builtin_memcpy(seen.source, &p->source, 16);
-	__builtin_memcpy(seen.destination, &p->destination, 16);
-	put_seen_tag(tag->mac, &seen);
+	place = bucket->next;
+	if (place >= SEEN_WAYS)
+		return;
+	if (bucket->macs[place] && (u8)(epoch - bucket->epochs[place]) < LIVE_EPOCHS)
+		count_outcome(OUTCOME_TAG_FORGOTTEN);
+	bucket->macs[place] = mac;
+	bucket->epochs[place] = epoch;
+	bucket->next = place + 1 < SEEN_WAYS ? place + 1 : 0;
+}
+
+INLINE void find_pair_key(struct epoch_key *secret, u32 sender, struct cordon_key *out)
+{
+	struct cordon_key receive = {.k = {secret->key[0], secret->key[1]}};
+	struct pair_key *kept = get_pair_key(sender);
+
+	if (kept && kept->host == sender && kept->secret == receive.k[0]) {
+		out->k[0] = kept->key[0];
+		out->k[1] = kept->key[1];
+		return;
+	}
+	derive_pair_key(&receive, sender, out);
+	if (!kept)
+		return;
+	kept->host = sender;
+	kept->secret = receive.k[0];
+	kept->key[0] = out->k[0];
+	kept->key[1] = out->k[1];
 }
 
 INLINE u64 expected_mac(struct epoch_key *secret, struct tag_view *tag, struct packet *p,
 			u8 direction)
 {
-	struct cordon_key receive = {.k = {secret->key[0], secret->key[1]}};
 	struct tag_segment segment = {
 		.source = p->source.address,
 		.destination = p->destination.address,
@@ -85,7 +118,7 @@ INLINE u64 expected_mac(struct epoch_key *secret, struct tag_view *tag, struct p
 	struct cordon_key pair;
 	struct mac_input input;
 
-	derive_pair_key(&receive, tag->host, &pair);
+	find_pair_key(secret, tag->host, &pair);
 	mac_input_fill(&input, &segment, tag->version, tag->identity, tag->host);
 	return tag_mac(&pair, &input);
 }
@@ -93,12 +126,12 @@ INLINE u64 expected_mac(struct epoch_key *secret, struct tag_view *tag, struct p
 // REASON_NONE: the sender is who the tag says. Replay is looked at before the MAC, so that a copy
 // sent from elsewhere is called what it is.
 INLINE u8 verify(struct control *c, u64 generation, struct tag_view *tag, struct packet *p,
-		 u8 direction)
+		 struct inquiry *i)
 {
 	u64 epoch = epoch_from_bits(c, tag->version & TAG_EPOCH_MASK);
 	struct epoch_key *secret = epoch ? get_receive_secret(epoch) : 0;
 	struct peer *sender = get_peer(generation, tag->host);
-	u8 failure;
+	u8 direction = !!(p->tcp_flags & TCP_ACK);
 
 	if (!secret)
 		return REASON_TAG_EPOCH;
@@ -106,55 +139,55 @@ INLINE u8 verify(struct control *c, u64 generation, struct tag_view *tag, struct
 		return REASON_TAG_HOST;
 	if ((tag->version & TAG_NAT) && !(sender->flags & PEER_NAT))
 		return REASON_TAG_FORGED;
-	failure = check_replay(tag, p);
-	if (failure)
-		return failure;
+	if (!direction && is_replay(tag->mac, i))
+		return REASON_TAG_REPLAYED;
 	if (expected_mac(secret, tag, p, direction) != tag->mac)
 		return REASON_TAG_FORGED;
 	if (!is_resident(generation, tag->host, tag->identity))
 		return REASON_TAG_IDENTITY;
-	remember_tag(tag, p);
+	if (!direction)
+		i->mac = tag->mac;
 	return REASON_NONE;
 }
 
-// Who sent this SYN or SYN-ACK? Fills what is known of the peer; `address` is its source,
-// classified. Returns the MAC of a verified tag, or 0.
-INLINE u64 prove(struct control *c, u64 generation, struct __sk_buff *skb, struct packet *p,
-		 struct address_entry *address, u8 direction, struct question *q, struct flow *f)
+// The tag among a segment's options: TAG_* of tag.h.
+INLINE int load_tag(struct __sk_buff *skb, struct packet *p, struct tag_view *tag)
 {
 	u8 options[OPTIONS_BUFFER] = {};
-	struct tag_view tag = {};
 	u32 length = p->options_length & 0x3f;
-	int found;
 
-	q->peer = identity_by_address(generation, address);
-	f->proof = PROOF_ADDRESS;
-	if (!length || length > 40) { // read_tcp saw at most 40
-		found = TAG_ABSENT;
-	} else {
-		if (bpf_skb_load_bytes(skb, p->transport + 20, options, length)) {
-			q->failure = REASON_PACKET_MALFORMED;
-			return 0;
+	if (!length || length > OPTIONS_MAX) // read_tcp saw at most 40
+		return TAG_ABSENT;
+	if (bpf_skb_load_bytes(skb, p->transport + 20, options, length))
+		return TAG_MALFORMED;
+	return tag_find(options, length, tag);
+}
+
+// Who sent this SYN or SYN-ACK? Fills what is known of the peer; `address` is its source,
+// classified. A verified tag speaks for it, else its address.
+INLINE void prove(struct control *c, u64 generation, struct __sk_buff *skb, struct packet *p,
+		  struct address_entry *address, struct inquiry *i)
+{
+	struct tag_view tag = {};
+	int found = load_tag(skb, p, &tag);
+
+	if (found == TAG_FOUND) {
+		i->q.failure = verify(c, generation, &tag, p, i);
+		if (!i->q.failure) {
+			count_outcome(OUTCOME_TAG_VERIFIED);
+			i->q.peer = tag.identity;
+			i->f.peer_host = tag.host;
+			i->f.proof = PROOF_TAG;
+			return;
 		}
-		found = tag_find(options, length, &tag);
-	}
-	if (found == TAG_ABSENT) {
-		if (address->host)
-			count_outcome(OUTCOME_TAG_ABSENT);
-		return 0;
-	}
-	if (found == TAG_MALFORMED) {
+	} else if (address->host) {
 		// A stranger's odd options are its own affair; a managed host's never are odd.
-		if (address->host)
-			q->failure = REASON_TAG_MALFORMED;
-		return 0;
+		if (found == TAG_MALFORMED)
+			i->q.failure = REASON_TAG_MALFORMED;
+		else
+			count_outcome(OUTCOME_TAG_ABSENT);
 	}
-	q->failure = verify(c, generation, &tag, p, direction);
-	if (q->failure)
-		return 0;
-	count_outcome(OUTCOME_TAG_VERIFIED);
-	q->peer = tag.identity;
-	f->peer_host = tag.host;
-	f->proof = PROOF_TAG;
-	return tag.mac;
+	i->q.peer = identity_by_address(generation, address);
+	i->f.peer_host = address->host;
+	i->f.proof = PROOF_ADDRESS;
 }

@@ -2,24 +2,22 @@
 //
 // What the two cgroup_skb hooks share: whose packet is it?
 
-// A raw socket may send anything: only a stream socket's segments are TCP to us, the rest is judged
-// packet by packet.
-INLINE int is_tcp(struct bpf_sock *sk)
+// A stream socket without state is older than the agent, and the daemon did not find it either, or
+// the kernel made it for itself. A listener is `host`'s from its first SYN on. A connection passes
+// until the grace is over and is then judged as `host`'s; who opened it is not known, and its
+// peer's port is taken for the service's.
+INLINE struct socket_state *adopt_socket(struct control *c, struct bpf_sock *sk)
 {
-	return sk->protocol == IPPROTO_TCP && sk->type == SOCK_STREAM;
-}
-
-// A listener older than the agent has no state: from its first SYN on it is `host`'s.
-INLINE struct socket_state *adopt_listener(struct bpf_sock *sk)
-{
+	int listens = sk->state == TCP_STATE_LISTEN;
 	struct socket_state *s;
 
-	if (sk->state != TCP_STATE_LISTEN)
+	if (!listens && (sk->state == TCP_STATE_SYN_SENT || adoption_holds(c)))
 		return 0;
 	s = make_socket(sk);
 	if (s) {
 		s->local = ID_HOST;
-		s->flags = SOCKET_LISTENS | SOCKET_ADOPTED;
+		s->port = bpf_ntohs(sk->dst_port);
+		s->flags = SOCKET_ADOPTED | (listens ? SOCKET_LISTENS : SOCKET_EGRESS);
 	}
 	return s;
 }

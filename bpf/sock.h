@@ -16,6 +16,7 @@ INLINE struct socket_state *tag_socket(struct control *c, struct bpf_sock *sk, u
 		return 0;
 	}
 	s->netns = netns;
+	s->flags &= ~SOCKET_ADOPTED; // from now on it is used under our eyes
 	s->local = current_identity(c, &s->tgid, &s->stamp);
 	return s;
 }
@@ -64,16 +65,20 @@ INLINE int on_connect(struct bpf_sock_addr *ctx, struct inquiry *i)
 	if (!c || !sk)
 		return CALL_OK;
 	s = tag_socket(c, sk, bpf_get_netns_cookie(ctx));
-	if (!s || ctx->protocol != IPPROTO_TCP)
-		return CALL_OK; // datagrams are judged as they leave
+	if (!s)
+		return CALL_OK;
+	if (ctx->protocol != IPPROTO_TCP) { // datagrams are judged as they leave
+		if (!read_generation(c))
+			s->flags |= SOCKET_ADOPTED; // older than the first policy
+		return CALL_OK;
+	}
 	forget_peer(s);
 	s->port = bpf_ntohs(ctx->user_port);
 	generation = read_generation(c);
 	if (!generation)
 		return CALL_OK;
 	if (s->local == ID_PENDING) {
-		s->flags |=
-			SOCKET_HELD; // egress holds the SYN, and judges it when we know who asks
+		begin_hold(s); // egress holds the SYN, and judges it when we know who asks
 		return CALL_OK;
 	}
 	return judge_connect(c, generation, s, i);

@@ -107,7 +107,7 @@ INLINE int active_statement(struct control *c, struct bpf_sock *sk, struct state
 
 	if (!s || !s->peer_host)
 		return 0; // towards strangers nothing is written
-	out->identity = settle_local(c, s);
+	out->identity = s->local == ID_PENDING ? settle_local(c, s) : s->local;
 	out->peer_host = s->peer_host;
 	// A pending one is held by egress; its retransmission comes here again.
 	return out->identity != ID_PENDING;
@@ -175,14 +175,6 @@ INLINE void on_listen(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 	want_options(ctx, 1);
 }
 
-INLINE void mark_used(struct handshake *h)
-{
-	struct seen_tag *seen = h->mac ? get_seen_tag(h->mac) : 0;
-
-	if (seen)
-		seen->flags |= SEEN_USED;
-}
-
 // The child exists and has a copy of its listener's state; now it gets its peer.
 INLINE void on_accepted(struct bpf_sock_ops *ctx, struct control *c, struct bpf_sock *sk)
 {
@@ -214,7 +206,6 @@ INLINE void on_accepted(struct bpf_sock_ops *ctx, struct control *c, struct bpf_
 	s->reason = h->reason;
 	s->rule = h->rule;
 	s->generation = h->generation;
-	mark_used(h);
 	delete_handshake(&key);
 }
 

@@ -50,6 +50,8 @@ int cordon_fork(struct bpf_raw_tracepoint_args *ctx)
 		return 0; // not ours, or not met yet: its first socket call will tell
 	copy = *p;
 	copy.stamp = make_stamp();
+	if (copy.identity == ID_PENDING)
+		copy.since_ns = bpf_ktime_get_ns(); // it waits for an attestation of its own
 	if (put_process(tgid, &copy))
 		count_outcome(OUTCOME_PROCESS_MAP_FULL);
 	else if (copy.identity == ID_PENDING) // the parent's attestation will not be the child's
@@ -73,6 +75,15 @@ INLINE void read_executable(void *binary, struct executable_key *key)
 	key->uid = bpf_get_current_uid_gid();
 }
 
+#define FIRST_WORKLOAD_IDENTITY 256 // agent.core.model
+
+// Did somebody without a workload (systemd) start this one? What it was given along is its own now.
+INLINE int is_started(struct process *old, u32 identity)
+{
+	return identity >= FIRST_WORKLOAD_IDENTITY &&
+	       (!old || old->identity < FIRST_WORKLOAD_IDENTITY);
+}
+
 // args: task, old pid, struct linux_binprm. The current task is the one that got a new image.
 int cordon_exec(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -82,6 +93,7 @@ int cordon_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct process fresh = {};
 	struct executable *known;
 	struct process *old;
+	int started;
 
 	if (!c)
 		return 0;
@@ -102,12 +114,15 @@ int cordon_exec(struct bpf_raw_tracepoint_args *ctx)
 	fresh.since_ns = bpf_ktime_get_ns(); // tracepoints have no coarse clock
 	fresh.stamp = make_stamp();
 	fresh.generation = old ? old->generation + 1 : 0;
+	started = is_started(old, fresh.identity); // `old` is overwritten in place
 	if (put_process(tgid, &fresh)) {
 		count_outcome(OUTCOME_PROCESS_MAP_FULL);
 		return 0;
 	}
 	if (!known)
 		report_process(PROCESS_EVENT_EXEC, tgid, fresh.generation, &key);
+	else if (started)
+		report_process(PROCESS_EVENT_STARTED, tgid, fresh.generation, 0);
 	return 0;
 }
 

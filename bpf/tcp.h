@@ -14,6 +14,13 @@
 #define TCP_STATE_SYN_SENT 2
 #define TCP_STATE_LISTEN 10
 
+// A raw socket may send anything: only a stream socket's segments are TCP to us, the rest is judged
+// packet by packet.
+INLINE int is_tcp(struct bpf_sock *sk)
+{
+	return sk->protocol == IPPROTO_TCP && sk->type == SOCK_STREAM;
+}
+
 INLINE void socket_remote(struct bpf_sock *sk, struct address_key *remote)
 {
 	u32 *words = (u32 *)remote;
@@ -50,13 +57,15 @@ INLINE void gather_socket(struct bpf_sock *sk, struct socket_state *s, struct in
 	i->f.tgid = s->tgid;
 	socket_local(sk, &i->f.local);
 	socket_remote(sk, &i->f.remote);
-	i->f.local_port = sk->src_port;
+	// A socket that resets its connection has given its port back already.
+	i->f.local_port = i->q.direction == DIR_INGRESS ? s->port : sk->src_port;
 	i->f.remote_port = bpf_ntohs(sk->dst_port);
 }
 
 INLINE void gather_packet(struct packet *p, struct socket_state *s, struct inquiry *i)
 {
 	i->q.protocol = IPPROTO_TCP;
+	i->netns = s->netns;
 	i->f.tgid = s->tgid;
 	i->f.local = p->destination;
 	i->f.remote = p->source;
@@ -69,13 +78,28 @@ INLINE int verdict_of(struct decision *d)
 	return d->verdict == VERDICT_REFUSE ? SKB_DROP : SKB_PASS;
 }
 
+// The one look that an established connection's packet costs.
+INLINE int is_settled(struct bpf_sock *sk, struct socket_state *s, u64 generation)
+{
+	return s && s->generation == generation && is_tcp(sk) && sk->state != TCP_STATE_LISTEN &&
+	       sk->state != TCP_STATE_SYN_SENT;
+}
+
+INLINE int settled_verdict(struct socket_state *s)
+{
+	return s->verdict == VERDICT_REFUSE ? SKB_DROP : SKB_PASS;
+}
+
 INLINE int gather_established(struct control *c, u64 generation, struct bpf_sock *sk,
 			      struct socket_state *s, struct inquiry *i)
 {
-	if (s->generation == generation)
-		return s->verdict == VERDICT_REFUSE ? SKB_DROP : SKB_PASS;
 	i->kind = ASK_ESTABLISHED;
+	i->q.adopted = (s->flags & SOCKET_ADOPTED) && adoption_holds(c);
 	i->q.local = settle_local(c, s);
+	if (i->q.local == ID_PENDING && !i->q.adopted) {
+		count_outcome(OUTCOME_HELD);
+		return SKB_DROP; // TCP repeats it; judged as `host` it might be cut for good
+	}
 	gather_socket(sk, s, i);
 	count_outcome(OUTCOME_REJUDGED);
 	return ASK;
@@ -94,7 +118,6 @@ INLINE void find_established_peer(u64 generation, struct socket_state *s, struct
 	i->q.peer = identity_by_address(generation, address);
 	i->f.peer_host = address->host;
 	i->f.proof = PROOF_ADDRESS;
-	i->q.adopted = (s->flags & SOCKET_ADOPTED) && address->host;
 }
 
 INLINE void keep_established(u64 generation, struct socket_state *s, struct inquiry *i)
@@ -109,33 +132,24 @@ INLINE void keep_established(u64 generation, struct socket_state *s, struct inqu
 INLINE int gather_opening(struct control *c, u64 generation, struct bpf_sock *sk,
 			  struct socket_state *s, struct inquiry *i)
 {
+	if (s->local != ID_PENDING && s->verdict != VERDICT_NONE) {
+		if (s->generation == generation)
+			return settled_verdict(s);
+		if (s->verdict != VERDICT_REFUSE && !(s->flags & SOCKET_HELD) && !s->peer)
+			return SKB_PASS; // connect allowed it provisionally, the SYN-ACK decides
+	}
 	i->q.local = settle_local(c, s);
 	if (i->q.local == ID_PENDING) {
 		count_outcome(OUTCOME_HELD);
 		count_verdict(DIR_EGRESS, VERDICT_HELD, REASON_PENDING);
 		return SKB_DROP_QUIETLY;
 	}
-	if (s->generation == generation && s->verdict != VERDICT_NONE)
-		return s->verdict == VERDICT_REFUSE ? SKB_DROP : SKB_PASS;
-	if (s->verdict != VERDICT_NONE && s->verdict != VERDICT_REFUSE &&
-	    !(s->flags & SOCKET_HELD) && !s->peer)
-		return SKB_PASS; // connect allowed it provisionally, the SYN-ACK decides
 	i->kind = ASK_OPENING;
 	gather_socket(sk, s, i);
 	return ASK;
 }
 
-INLINE void flow_tuple(struct flow *f, u64 netns, struct tuple *key)
-{
-	key->netns = netns;
-	__builtin_memcpy(key->source, &f->remote, 16);
-	__builtin_memcpy(key->destination, &f->local, 16);
-	key->source_port = f->remote_port;
-	key->destination_port = f->local_port;
-	key->pad = 0;
-}
-
-INLINE void keep_handshake(u64 generation, struct socket_state *s, struct inquiry *i)
+INLINE void keep_handshake(struct control *c, u64 generation, struct inquiry *i)
 {
 	struct handshake h = {
 		.generation = generation,
@@ -150,19 +164,21 @@ INLINE void keep_handshake(u64 generation, struct socket_state *s, struct inquir
 	};
 	struct tuple key;
 
-	flow_tuple(&i->f, s->netns, &key);
+	handshake_key(i, &key);
 	if (put_handshake(&key, &h))
 		count_outcome(OUTCOME_HANDSHAKE_LOST);
+	if (i->mac)
+		remember_tag(c, i->mac);
 }
 
 // The ACK that ends a handshake meets the listener too. If policy changed since the SYN, the
 // connection must not come to life under the old verdict.
-INLINE int gather_final_ack(u64 generation, struct socket_state *s, struct inquiry *i)
+INLINE int gather_final_ack(u64 generation, struct inquiry *i)
 {
 	struct handshake *h;
 	struct tuple key;
 
-	flow_tuple(&i->f, s->netns, &key);
+	handshake_key(i, &key);
 	h = get_handshake(&key);
 	if (!h || h->generation == generation)
 		return SKB_PASS;
@@ -175,12 +191,12 @@ INLINE int gather_final_ack(u64 generation, struct socket_state *s, struct inqui
 	return ASK;
 }
 
-INLINE void keep_final_ack(u64 generation, struct socket_state *s, struct inquiry *i)
+INLINE void keep_final_ack(u64 generation, struct inquiry *i)
 {
 	struct handshake *h;
 	struct tuple key;
 
-	flow_tuple(&i->f, s->netns, &key);
+	handshake_key(i, &key);
 	h = get_handshake(&key);
 	if (!h)
 		return;
@@ -193,11 +209,14 @@ INLINE void keep_final_ack(u64 generation, struct socket_state *s, struct inquir
 
 // A refusal is kept only where the peer proved itself: a forger's SYN-ACK must not spoil the
 // connection to the one he imitates.
-INLINE void keep_syn_ack(u64 generation, struct socket_state *s, struct inquiry *i)
+INLINE void keep_syn_ack(struct control *c, u64 generation, struct socket_state *s,
+			 struct inquiry *i)
 {
 	if (i->d.verdict == VERDICT_REFUSE && i->f.proof != PROOF_TAG)
 		return;
 	keep_established(generation, s, i);
+	if (i->mac) // simultaneous open: it was a SYN
+		remember_tag(c, i->mac);
 }
 
 // Segments for a listener or for a socket that waits for its SYN-ACK.
@@ -222,7 +241,7 @@ INLINE int gather_handshake(struct control *c, u64 generation, struct __sk_buff 
 	i->q.direction = DIR_INGRESS;
 	i->q.port = p->destination_port;
 	if ((p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN)
-		return gather_final_ack(generation, s, i);
+		return gather_final_ack(generation, i);
 	i->kind = ASK_SYN;
 	i->q.local = settle_local(c, s);
 	if (i->q.local != ID_PENDING)

@@ -11,8 +11,16 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
-from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from agent.core.containers import split_pattern
 from controller.fields import (
     MAX_ITEMS,
     ONE_OR_MORE,
@@ -33,7 +41,7 @@ from controller.yamlfile import YamlDocument, describe
 DEFAULT_SEGMENT = "default"
 """The segment of processes that match no workload."""
 
-_USER = re.compile(r"[a-z_][a-z0-9_.-]{0,30}\$?\Z", re.ASCII | re.IGNORECASE)
+_OWNER = re.compile(r"[a-z_][a-z0-9_.-]{0,30}\$?\Z", re.ASCII | re.IGNORECASE)
 _LAST_UID = 0xFFFFFFFE
 
 Always = Annotated[Literal[True], Field()]
@@ -75,12 +83,23 @@ class Match(Strict):
             raise ValueError(f"expected a systemd unit's name, got {describe(value)}")
         return value
 
-    @field_validator("user")
+    @field_validator("user", "group")
     @classmethod
-    def _user(cls, value: str | None) -> str | None:
-        if value is not None and not _USER.match(value):
+    def _owner(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and not _OWNER.match(value):
+            number = {"user": "uid", "group": "gid"}[str(info.field_name)]
             raise ValueError(
-                f"expected a user's name, got {describe(value)}; a number goes into uid"
+                f"expected a {info.field_name}'s name, got {describe(value)}; "
+                f"a number goes into {number}"
+            )
+        return value
+
+    @field_validator("container")
+    @classmethod
+    def _container(cls, value: str | None) -> str | None:
+        if value is not None and (not split_pattern(value)[1] or "/" in value.split("=")[0]):
+            raise ValueError(
+                f"expected a container's id or name, or image= and an image, got {describe(value)}"
             )
         return value
 
@@ -89,11 +108,12 @@ class Match(Strict):
         facts = self.model_fields_set - {"host"}
         if not facts:
             raise ValueError(
-                "expected at least one of unit, cgroup, exe, user, uid: "
-                "host alone would take every process of the host"
+                "expected at least one of unit, cgroup, container, exe, sha256, user, uid, "
+                "group, gid: host alone would take every process of the host"
             )
-        if {"user", "uid"} <= facts:
-            raise ValueError("expected either user or uid, got both")
+        for name, number in (("user", "uid"), ("group", "gid")):
+            if {name, number} <= facts:
+                raise ValueError(f"expected either {name} or {number}, got both")
         return self
 
 

@@ -8,11 +8,11 @@ the two parties may meet is asked; equal answers are given once.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent.core import policy
+from agent.core.allow import Document, allow_document
 from agent.core.model import (
     Decision,
     Direction,
@@ -28,7 +28,6 @@ from agent.core.model import (
     Verdict,
 )
 from controller import ports
-from controller.fields import MAX_NAME
 from controller.parties import Party, Snapshots, UnknownParty, find_party
 from controller.selectors import covers
 
@@ -36,7 +35,6 @@ MAX_HOSTS = 32
 """Of each party's hosts at most so many are looked at: the same rules hold on the others."""
 
 _FAMILY = {Protocol.ICMP: 4, Protocol.ICMPV6: 6}
-Document = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,20 +218,7 @@ def _missing(view: _View, peer: int, protocol: Protocol, port: str) -> Document:
     local = view.local.selector
     egress = view.direction is Direction.EGRESS
     source, target = (local, remote) if egress else (remote, local)
-    return {
-        "kind": "Allow",
-        "name": _name(source, target, port),
-        "from": dict(source),
-        "to": dict(target),
-        "ports": [port],
-    }
-
-
-def _name(source: Document, target: Document, port: str) -> str:
-    """A name that the language takes, such as `web-to-db-tcp-6379`."""
-    parts = [str(v) if v is not True else k for side in (source, target) for k, v in side.items()]
-    text = re.sub(r"[^a-z0-9]+", "-", f"{parts[0]}-to-{parts[1]}-{port}".lower())
-    return text[:MAX_NAME].strip("-")
+    return allow_document(source, target, port)
 
 
 def _notes(snapshots: Snapshots, *parties: Party) -> Iterator[str]:

@@ -22,11 +22,11 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from agent.core.allow import MAX_NAME
 from agent.core.model import IPAddress, IPNetwork
 from controller import ports
 from controller.yamlfile import Ambiguous, ambiguous, describe
 
-MAX_NAME = 63
 MAX_TEXT = 1024
 MAX_ITEMS = 256
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", re.ASCII)

@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from agent.core.model import IPAddress, Settings
+from agent.core.snapshot import MAX_HASH_LIMIT_MIB
 from controller.fields import (
     Address,
     Labels,
@@ -41,6 +42,8 @@ class SettingsFields(Strict):
     validity: duration(10_000, 366 * _DAY) = 14 * _DAY  # type: ignore[valid-type]
     hold_limit: duration(10, _MINUTE) = 2000  # type: ignore[valid-type]
     refusal_events_per_second: Annotated[int, Field(ge=1, le=100_000)] = 200
+    hash_limit_mib: Annotated[int, Field(ge=0, le=MAX_HASH_LIMIT_MIB)] = 256
+    adoption_grace: duration(1000, 30 * _DAY) = 3_600_000  # type: ignore[valid-type]
 
 
 class Host(Strict):
@@ -69,6 +72,8 @@ class Inventory(Strict):
             epoch_seconds=self.settings.epoch // 1000,
             hold_limit_ms=self.settings.hold_limit,
             refusal_events_per_second=self.settings.refusal_events_per_second,
+            hash_limit_mib=self.settings.hash_limit_mib,
+            adoption_grace_seconds=self.settings.adoption_grace // 1000,
         )
 
     @property

@@ -2,23 +2,24 @@
 """Which workloads may run on which host, and what is wrong with workloads.
 
 A workload may run where the labels of one of its alternatives' `host` hold; on that host it has
-these alternatives. Two workloads with the same alternative on one host cannot be told apart, ever:
-that is refused here. Ties that need a look at a process are the agent's.
+these alternatives. Two workloads of which a process of one host could match both equally well are
+refused here (`overlap`), so that no process is ever a surprise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, combinations
 
+from agent.core.attest import Rank, specificity
 from agent.core.model import Selector
 from agent.core.model import Workload as PlacedWorkload
 from controller.documents import Match, Placed, Segment, Workload
 from controller.inventory import Host
+from controller.overlap import bucket, may_tie
 from controller.problems import Problem
-
-UNSUPPORTED = ("container", "sha256", "group", "gid")
-"""Selectors of the language that no agent of this version attests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +55,21 @@ def alternatives(workload: Workload, labels: Mapping[str, str]) -> tuple[Selecto
 
 
 def _selector(match: Match) -> Selector:
-    user = str(match.uid) if match.uid is not None else match.user
-    return Selector(unit=match.unit, cgroup=match.cgroup, exe=match.exe, user=user)
+    return Selector(
+        unit=match.unit,
+        cgroup=match.cgroup,
+        container=match.container,
+        exe=match.exe,
+        sha256=match.sha256,
+        user=str(match.uid) if match.uid is not None else match.user,
+        group=str(match.gid) if match.gid is not None else match.group,
+    )
 
 
 def check_workloads(
     workloads: Sequence[tuple[Workload, Placed]], segments: Mapping[str, Segment]
 ) -> list[Problem]:
-    """Segments that nobody described, and selectors that no agent understands."""
+    """Segments that nobody described."""
     problems: list[Problem] = []
     for workload, placed in workloads:
         if workload.segment not in segments:
@@ -70,40 +78,65 @@ def check_workloads(
                 f"name: {workload.segment}, mode: audit"
             )
             problems.append(placed.problem(message, "segment"))
-        for index, match in enumerate(workload.match):
-            for name in UNSUPPORTED:
-                if getattr(match, name) is not None:
-                    message = (
-                        f"the selector {name} is not supported yet by this version: "
-                        "use unit, cgroup, exe, user or uid"
-                    )
-                    problems.append(placed.problem(message, "match", index, name))
     return problems
+
+
+@dataclass(frozen=True, slots=True)
+class _User:
+    """An alternative, and whose it is."""
+
+    workload: str
+    selector: Selector
+    match: Match
+    index: int
+    placed: Placed
 
 
 def check_ties(
     workloads: Sequence[tuple[Workload, Placed]], hosts: Sequence[Host]
 ) -> list[Problem]:
-    """Pairs of workloads of which no process of a common host could say which it is."""
-    by_selector: dict[Selector, list[tuple[str, Match, int, Placed]]] = {}
+    """Pairs of workloads of which a process of a common host could be both."""
+    by_rank: dict[Rank, list[_User]] = defaultdict(list)
     for workload, placed in workloads:
         for index, match in enumerate(workload.match):
-            if (selector := _selector(match)) != Selector():  # else refused for what it asks
-                user = (workload.name, match, index, placed)
-                by_selector.setdefault(selector, []).append(user)
+            selector = _selector(match)
+            user = _User(workload.name, selector, match, index, placed)
+            by_rank[specificity(selector)].append(user)
     problems: list[Problem] = []
-    for users in by_selector.values():
-        for position, (name, match, index, placed) in enumerate(users):
-            for other_name, other, _, other_placed in users[:position]:
-                host = _common_host(match, other, hosts) if name != other_name else None
-                if host is not None:
-                    message = (
-                        f"a tie: Workload {name} and Workload {other_name} "
-                        f"({other_placed.source}) have the same selectors on host {host.name}: "
-                        "make one of them more specific or tell their hosts apart"
-                    )
-                    problems.append(placed.problem(message, "match", index))
+    for users in by_rank.values():
+        for earlier, later in _candidates(users):
+            if earlier.workload == later.workload or not may_tie(earlier.selector, later.selector):
+                continue
+            host = _common_host(earlier.match, later.match, hosts)
+            if host is not None:
+                problems.append(_tie(earlier, later, host))
     return problems
+
+
+def _candidates(users: Sequence[_User]) -> Iterator[tuple[_User, _User]]:
+    """Pairs that are not apart already by their bucket."""
+    buckets: dict[str, list[_User]] = defaultdict(list)
+    wide: list[_User] = []
+    for user in users:
+        name = bucket(user.selector)
+        (wide if name is None else buckets[name]).append(user)
+    narrow = chain.from_iterable(buckets.values())
+    yield from chain.from_iterable(combinations(group, 2) for group in buckets.values())
+    yield from combinations(wide, 2)
+    if wide:
+        yield from ((one, other) for one in narrow for other in wide)
+
+
+def _tie(earlier: _User, later: _User, host: Host) -> Problem:
+    how = "have the same selectors"
+    if earlier.selector != later.selector:
+        how = "could match the same process equally well"
+    message = (
+        f"a tie: Workload {later.workload} and Workload {earlier.workload} "
+        f"({earlier.placed.source}) {how} on host {host.name}: "
+        "make one of them more specific or tell their hosts apart"
+    )
+    return later.placed.problem(message, "match", later.index)
 
 
 def _common_host(one: Match, other: Match, hosts: Sequence[Host]) -> Host | None:

@@ -49,6 +49,13 @@ def _read(path: Path) -> Config:
         _end(error, BAD_INPUT)
 
 
+def _record(message: str, config: Config) -> None:
+    """For the journal: who did it is in the entry's own fields (_UID, _AUDIT_LOGINUID)."""
+    from agent.edge import logs
+
+    logs.record("warning", message, [("instance", config.instance)])
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cordon_agent() -> None:
     """Guard the workloads of this host."""
@@ -62,11 +69,13 @@ def run(path: Path) -> None:
     Enforcement goes on in the kernel when the agent ends.
     """
     from agent.daemon import Daemon
+    from agent.edge import logs
     from agent.edge.flock import AlreadyRunning, take_lock
     from agent.edge.local_server import LocalSocketError
     from agent.edge.snapshot_file import SnapshotRefused, load_public_key
 
     config = _read(path)
+    logs.configure(config.log_level, config.instance)
     os.umask(0o077)
     try:
         key = load_public_key(config.policy_key)
@@ -129,6 +138,7 @@ def uninstall(path: Path) -> None:
         count = removal.uninstall(config)
     except (AlreadyRunning, OSError) as error:
         _end(error, FAILED)
+    _record("uninstalled by an administrator, all traffic passes", config)
     click.echo(
         f"Detached and removed {count} pins of instance {config.instance}: all traffic passes."
     )
@@ -145,6 +155,7 @@ def suspend(path: Path) -> None:
         count = removal.suspend(config)
     except OSError as error:
         _end(error, FAILED)
+    _record("suspended by an administrator, all traffic passes", config)
     click.echo(
         f"Detached {count} hooks of instance {config.instance}: ALL TRAFFIC PASSES, nothing is "
         "judged, until `cordon-agent resume` or the agent's next start."
@@ -155,16 +166,31 @@ def suspend(path: Path) -> None:
 @_config_option
 def resume(path: Path) -> None:
     """Attach again what `suspend` detached."""
-    from agent.edge import hooks
+    from agent.edge import guard, hooks
     from agent.edge.libbpf import BpfError
 
     config = _read(path)
     place = _place(config)
     try:
         hooks.attach(place.pins, place.root)
+        guard.clear_suspended(place.pins)
     except (BpfError, OSError) as error:
         _end(error, FAILED)
+    _record("resumed by an administrator", config)
     click.echo(f"Attached {hooks.attached(place.pins)} hooks of instance {config.instance}.")
+
+
+@cordon_agent.command("metrics-user")
+@click.argument("name")
+@click.password_option(help="Asked for, if it is not given; better not given, for others see it.")
+def metrics_user(name: str, password: str) -> None:
+    """Print a line for the file that `metrics_users` names: NAME may then ask for metrics."""
+    from agent.edge.http_auth import hash_line
+
+    try:
+        click.echo(hash_line(name, password))
+    except ValueError as error:
+        _end(error, BAD_INPUT)
 
 
 def main() -> None:

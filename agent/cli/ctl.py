@@ -7,6 +7,8 @@ for the compiler, and a host that only asks its agent needs none of it.
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -25,13 +27,38 @@ class Command:
 
 
 COMMANDS: Mapping[str, Command] = {
+    "adopt": Command(
+        "agent.cli.adopt",
+        "adopt_command",
+        "List connections older than the first policy, or end them.",
+    ),
     "compile": Command(
         "agent.cli.policy",
         "compile_command",
         "Turn policy files into one signed snapshot per host.",
     ),
+    "doctor": Command(
+        "agent.cli.doctor",
+        "doctor_command",
+        "Try what Cordon stands on; say what is lost and what to do.",
+    ),
     "explain": Command(
-        "agent.cli.policy", "explain_command", "Say whether a connection would pass, and why."
+        "agent.cli.explain",
+        "explain_command",
+        "Say why something was refused, or whether it would pass.",
+    ),
+    "observe": Command("agent.cli.local", "observe_command", "Verdicts as they happen."),
+    "ps": Command(
+        "agent.cli.processes", "ps_command", "Who every process is, and by which evidence."
+    ),
+    "whois": Command(
+        "agent.cli.processes", "whois_command", "Who a process is, and why no other workload."
+    ),
+    "sockets": Command(
+        "agent.cli.local", "sockets_command", "Every socket's identities, verdict and rule."
+    ),
+    "status": Command(
+        "agent.cli.local", "status_command", "What is in force, and whether all is well."
     ),
 }
 
@@ -62,6 +89,10 @@ def cordonctl() -> None:
 
 def main() -> None:
     """Entry point."""
+    if sys.stdout is None:  # or the next file that is opened would be taken for it
+        sys.exit("cordonctl: stdout is closed, there is nowhere to write the answer")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal's encoding lacks is escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     cordonctl(prog_name="cordonctl")
 
 

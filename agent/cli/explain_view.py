@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import click
 import yaml
 
-from agent.cli.output import print_json, print_table
+from agent.cli.output import print_json, print_line, print_table
 from agent.core.model import Direction, Reason, Verdict
 from controller.explain import End, Explanation
 from controller.problems import Source
@@ -35,20 +34,20 @@ def print_for_people(
     source: str, target: str, port: str, explanation: Explanation, sources: Sources
 ) -> None:
     """Answer first, then each end, then what to do."""
-    click.echo(f"{source} -> {target} {port}: {_RESULT[explanation.result]}")
+    print_line(f"{source} -> {target} {port}: {_RESULT[explanation.result]}")
     columns = ("end", "sees", "mode", "verdict", "because", "rule", "at")
     print_table(columns, [_row(end, sources) for end in explanation.ends])
     for note in explanation.notes:
-        click.echo(f"note: {note}")
+        print_line(f"note: {note}")
     if explanation.missing:
-        click.echo("\nThe smallest Allow that is missing:\n")
-        click.echo(documents_text(explanation))
+        for line in ("", "The smallest Allow that is missing:", "", *_documents(explanation)):
+            print_line(line)
 
 
-def documents_text(explanation: Explanation) -> str:
-    """The missing documents as YAML, ready to be pasted."""
+def _documents(explanation: Explanation) -> list[str]:
+    """The missing documents as lines of YAML, ready to be pasted."""
     texts = [yaml.safe_dump(dict(d), sort_keys=False) for d in explanation.missing]
-    return "---\n".join(texts).rstrip()
+    return "---\n".join(texts).splitlines()
 
 
 def _row(end: End, sources: Sources) -> list[str]:
@@ -59,8 +58,8 @@ def _row(end: End, sources: Sources) -> list[str]:
         end.mode.name.lower(),
         end.decision.verdict.name.lower(),
         _REASON.get(end.decision.reason, end.decision.reason.name.lower()),
-        end.rule.name if end.rule else "-",
-        str(sources[end.rule.number]) if end.rule and end.rule.number in sources else "-",
+        end.rule.name if end.rule else "",
+        str(sources[end.rule.number]) if end.rule and end.rule.number in sources else "",
     ]
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How commands answer: tables for people, JSON for programs, exit statuses for scripts.
 
-On a terminal rich draws the tables; into a pipe the same rows go as plain aligned text, without
-colour, lines or wrapping, so that grep and awk work. rich is imported only where it draws.
+On a terminal rich draws the tables, and where one is too narrow for its columns each row becomes a
+paragraph; into a pipe the same rows go as plain aligned text, without colour, lines or wrapping, so
+that grep and awk work. rich is imported only where it draws.
 """
 
 from __future__ import annotations
@@ -12,11 +13,18 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 F = TypeVar("F", bound=Callable[..., Any])
+GAP = 2
+EMPTY = "-"
+FOLDED_WIDTH = 16
+"""A column is folded to no less than this: cells of fewer letters a line are not read but spelt."""
 
 
 class Exit(IntEnum):
@@ -40,51 +48,117 @@ def output_option(command: F) -> F:
     )(command)
 
 
-def fail(sentences: Iterable[str], status: Exit) -> None:
+def fail(sentences: Iterable[str], status: Exit) -> NoReturn:
     """Say what is wrong on stderr and end."""
     for sentence in sentences:
-        click.echo(f"cordonctl: {sentence}", err=True)
+        click.echo(f"cordonctl: {printable(sentence)}", err=True)
     sys.exit(status)
 
 
+def printable(text: object) -> str:
+    r"""Nothing that comes from a policy or a process may steer the terminal: \x1b, \u202e."""
+    return "".join(c if c.isprintable() else _escape(c) for c in str(text))
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def print_line(text: str) -> None:
+    """One line of the answer. BrokenPipeError is the caller's; another failure ends the command."""
+    try:
+        click.echo(printable(text))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        silence()
+        fail([f"the answer cannot be written: {error.strerror}"], Exit.REFUSED)
+
+
+def silence() -> None:
+    """Nobody takes what is still in stdout's buffer: let the interpreter's end flush it nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
-    click.echo(json.dumps(value, indent=2))
+    for line in json.dumps(value, indent=2).splitlines():
+        print_line(line)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-    """The same rows for a terminal or a pipe."""
-    cells = [[_clean(cell) for cell in row] for row in rows]
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """The same rows for a terminal or a pipe; an empty cell is a dash."""
+    cells = [[printable(cell) or EMPTY for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _rich(columns, cells, title)
+        _draw(columns, cells)
     else:
-        _plain(columns, cells, title)
+        _print_aligned([[column.upper() for column in columns], *cells])
 
 
-def _clean(cell: object) -> str:
-    """Nothing that comes from a policy or a process may steer the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in str(cell))
+def print_facts(facts: Sequence[tuple[str, object]]) -> None:
+    """Names and values, one pair a line."""
+    rows = [[printable(name), printable(value) or EMPTY] for name, value in facts]
+    if sys.stdout.isatty():
+        console, heading = _console()
+        _draw_grid(console, [heading, ""], rows)
+    else:
+        _print_aligned(rows)
 
 
-def _plain(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
-    if title:
-        click.echo(title)
-    table = [[column.upper() for column in columns], *rows]
-    widths = [max(len(row[i]) for row in table) for i in range(len(columns))]
-    for row in table:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo(line.rstrip())
+def _print_aligned(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print_line((" " * GAP).join(cells).rstrip())
 
 
-def _rich(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    console, heading = _console()
+    if _least_width([columns, *rows]) <= console.width:
+        _draw_grid(console, [""] * len(columns), rows, [(c.upper(), heading) for c in columns])
+    else:
+        _draw_paragraphs(console, heading, columns, rows)
+
+
+def _console() -> tuple[Console, str]:
+    """With the style of headings: none where NO_COLOR asks for no escape sequence at all."""
     from rich.console import Console
+
+    console = Console(highlight=False)
+    return console, "" if console.no_color else "bold"
+
+
+def _least_width(table: Sequence[Sequence[str]]) -> int:
+    """Of a table that can still be read."""
+    widths = [min(max(map(len, cells)), FOLDED_WIDTH) for cells in zip(*table, strict=True)]
+    return sum(widths) + GAP * (len(widths) - 1)
+
+
+def _draw_grid(
+    console: Console,
+    styles: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    header: Sequence[tuple[str, str]] = (),
+) -> None:
+    """styles: of each column. header: text and style of each column's head."""
     from rich.table import Table
     from rich.text import Text
 
-    plain = bool(os.environ.get("NO_COLOR"))
-    header = "" if plain else "bold"
-    table = Table(title=title or None, title_justify="left", box=None, header_style=header)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    grid = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
+    for style in styles:
+        grid.add_column(style=style, overflow="fold")
+    if header:
+        grid.add_row(*(Text(*cell) for cell in header))
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console(no_color=plain).print(table)
+        grid.add_row(*map(Text, row))
+    console.print(grid)
+
+
+def _draw_paragraphs(
+    console: Console, heading: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    """Each row as names and values, without the empty ones."""
+    for number, row in enumerate(rows):
+        if number:
+            console.print()
+        pairs = [pair for pair in zip(columns, row, strict=True) if pair[1] != EMPTY]
+        _draw_grid(console, [heading, ""], pairs)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cordonctl compile` and `cordonctl explain`: policy on files, without a controller.
+"""`cordonctl compile`, and `explain` of two parties: policy on files, without a controller.
 
 The commands only talk: what a policy means is `controller`'s compiler and `agent.core`'s oracle.
 """
@@ -73,24 +73,8 @@ def _summary(name: str, result: offline.Result) -> dict[str, Any]:
     }
 
 
-@click.command("explain")
-@click.option("--from", "source", required=True, metavar="PARTY", help="Who connects.")
-@click.option("--to", "target", required=True, metavar="PARTY", help="Who is connected to.")
-@click.option("--port", required=True, help="Such as tcp/5432 or icmp/echo-request.")
-@click.option("--inventory", type=_PATH, help="The hosts: hosts.yaml.")
-@click.option("--policy", type=_PATH, help="Folder with the policy's YAML files.")
-@click.option("--snapshot", "snapshots", type=_PATH, multiple=True, help="Instead of the two.")
-@click.option("--key", type=_PATH, help="Public key of the snapshots.  [policy.pub beside them]")
-@output_option
-def explain_command(source: str, target: str, port: str, output: str, **where: Any) -> None:
-    """Say whether a connection would pass, and why, at both of its ends.
-
-    PARTY is the name of a workload, host:NAME for a host's processes that match no workload, an
-    address, a network, or world. Asks --inventory and --policy, or snapshot files as hosts have
-    them. If an Allow is missing, the smallest one is printed, ready to be pasted.
-
-    Exit status: 0 it passes, 1 it is refused, 2 the question or the files are wrong.
-    """
+def explain_policy(source: str, target: str, port: str, output: str, **where: Any) -> None:
+    """The answer for two parties, from files; ends the command with its exit status."""
     try:
         known = _known(**where)
         explanation = explaining.explain(known.snapshots, source, target, port)

@@ -32,11 +32,13 @@ VERDICT_MAX = 5
 REASON_MAX = 32
 OUTCOME_MAX = 32
 COUNTERS = 2 * VERDICT_MAX * REASON_MAX
+HELD_TIMES = 24
 GENERATION_FLAG_BITS = 16
 PROCESSES_MAX = 65536
 EXECUTABLES_MAX = 16384
 HANDSHAKES_MAX = 32768
-SEEN_TAGS_MAX = 65536
+SEEN_BUCKETS = 16384
+SEEN_WAYS = 7
 DATAGRAMS_MAX = 32768
 RULE_HITS_MAX = 16384
 FLOW_EVENTS_BYTES = 1 << 20
@@ -71,6 +73,7 @@ class Outcome(IntEnum):
     SYNACK_TAG_MISSED = 15
     STAGED_ALLOW = 16
     STAGED_DENY = 17
+    TAG_FORGOTTEN = 18
 
 
 class GenerationFlag(IntFlag):
@@ -124,14 +127,11 @@ class ModeFlag(IntFlag):
     RANGES = 0x1
 
 
-class SeenFlag(IntFlag):
-    USED = 0x1
-
-
 class ProcessEventKind(IntEnum):
     EXEC = 1
     STALE = 2
     UNKNOWN = 3
+    STARTED = 4
 
 
 T = TypeVar("T", bound=tuple[object, ...])
@@ -195,7 +195,7 @@ class Control(NamedTuple):
     refusals_per_second: int
     flags: int
     hold_rto_jiffies: int
-    attach_time: int = 0
+    adopted_until_s: int = 0
 
 
 CONTROL = Layout(
@@ -203,7 +203,7 @@ CONTROL = Layout(
     Control,
     "generation Q, wall_offset_ns Q, epoch_ns Q, hold_limit_ns Q, cgroup_root Q, "
     "cgroup_level I, host I, refusals_per_second I, flags I, hold_rto_jiffies I, "
-    "attach_time I",
+    "adopted_until_s I",
 )
 
 
@@ -264,13 +264,14 @@ class SocketState(NamedTuple):
     proof: int
     flags: int
     stamp: int
+    held_at_us: int = 0
 
 
 SOCKET_STATE = Layout(
     "socket_state",
     SocketState,
     "generation Q, netns Q, local I, peer I, peer_host I, address_identity I, rule I, "
-    "tgid I, port H, verdict B, reason B, proof B, flags B, _ 2x, stamp I, _ 4x",
+    "tgid I, port H, verdict B, reason B, proof B, flags B, _ 2x, stamp I, held_at_us I",
 )
 
 
@@ -415,18 +416,16 @@ HANDSHAKE = Layout(
 )
 
 
-class SeenTag(NamedTuple):
-    source: bytes
-    destination: bytes
-    source_port: int
-    destination_port: int
-    flags: int
+class SeenBucket(NamedTuple):
+    """macs: SEEN_WAYS of 8 bytes; epochs: the low byte of each one's epoch."""
+
+    macs: bytes
+    next: int
+    epochs: bytes
 
 
-SEEN_TAG = Layout(
-    "seen_tag",
-    SeenTag,
-    "source 16s, destination 16s, source_port H, destination_port H, flags I",
+SEEN_BUCKET = Layout(
+    "seen_bucket", SeenBucket, f"macs {8 * SEEN_WAYS}s, next B, epochs {SEEN_WAYS}s"
 )
 
 
@@ -518,7 +517,7 @@ FLOW_EVENT = Layout(
 LAYOUTS = (
     CONTROL, PROCESS, EXECUTABLE_KEY, EXECUTABLE, SOCKET_STATE, RULE_KEY, RANGE_KEY, RULE_ENTRY,
     ADDRESS_KEY, NETWORK_KEY, ADDRESS_ENTRY, EPOCH_KEY, PEER, RESIDENT_KEY, MODE_ENTRY, TUPLE,
-    HANDSHAKE, SEEN_TAG, DATAGRAM_KEY, DATAGRAM, RECORD, PROCESS_EVENT, FLOW_EVENT,
+    HANDSHAKE, SEEN_BUCKET, DATAGRAM_KEY, DATAGRAM, RECORD, PROCESS_EVENT, FLOW_EVENT,
 )  # fmt: skip
 """Every struct of the header."""
 

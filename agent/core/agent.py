@@ -9,34 +9,38 @@ place: nothing is ever cleared, the old policy judges until the new one has been
 
 from __future__ import annotations
 
-from agent.core import attest, events, tagging
+from dataclasses import replace
+
+from agent.core import adoption, attest, events
 from agent.core.commands import (
     ApplyPolicy,
     Attach,
     Command,
+    EndAdoption,
     ForgetExecutables,
     Level,
     Load,
     Log,
     NotifyReady,
     NotifyStatus,
-    ReadFacts,
     ReadSnapshot,
     SetObserve,
     Stop,
-    TagUnreadable,
-    WalkProcesses,
+    SweepExecutables,
+    TagSockets,
+    Verify,
+    WalkSockets,
     WriteCache,
 )
 from agent.core.events import Event, Source
+from agent.core.guarding import Guarding
 from agent.core.intake import Candidate, Intake
-from agent.core.model import Action, Snapshot
+from agent.core.model import Action, Snapshot, Workload
+from agent.core.roster import Roster
 from agent.core.standing import Stage, Standing, State
 
-MAX_WALKS = 5
-"""A walk that changed something is followed by another, for a child may have copied an old tag
-meanwhile. Under endless churn this is the end of it; the next exec or policy does the rest."""
-MAX_CONFLICTS_TOLD = 100
+SWEEP_TICKS = 6
+"""Removed cgroups' executables are forgotten so often: every half a minute."""
 
 
 def _log(level: Level, message: str, **fields: str | int | float) -> Log:
@@ -54,15 +58,16 @@ class Agent:
         """Of the policy in force: reading its file to switching the kernel."""
         self.load_seconds = 0.0
         self.standing = Standing()
+        self.guarding = Guarding()
         self._intake = Intake()
         self._told: State | None = None
         self._loaded = False
         self._attach_pending = False
+        self._adoption_ends = 0.0
+        self._ticks = 0
+        self._walked = False
         self._ready = False
-        self._walks = 0
-        self._exe_paths: frozenset[str] = frozenset()
-        self._cacheable = False
-        self._conflicts: set[str] = set()
+        self._roster = Roster()
 
     @property
     def state(self) -> State:
@@ -74,13 +79,17 @@ class Agent:
         return tuple(sorted({r.name for r in rules if r.action is Action.LIFELINE}))
 
     @property
-    def exe_paths(self) -> frozenset[str]:
-        """Paths of executables that the policy in force names."""
-        return self._exe_paths
+    def interest(self) -> attest.Interest:
+        """The facts that the policy in force asks for."""
+        return self._roster.interest
+
+    @property
+    def workloads(self) -> tuple[Workload, ...]:
+        return self.snapshot.workloads if self.snapshot is not None else ()
 
     def judge(self, facts: attest.Facts) -> attest.Attestation:
         """Who a process is under the policy in force."""
-        return attest.attest(facts, self.snapshot.workloads if self.snapshot is not None else ())
+        return self._roster.judge(facts)
 
     def handle(self, event: Event) -> list[Command]:
         """What to do now that `event` has happened."""
@@ -96,18 +105,23 @@ class Agent:
     def _dispatch(self, event: Event) -> list[Command]:
         match event:
             case events.FactsRead():
-                return self._on_facts(event)
+                return self._roster.on_facts(event)
             case events.ProcessReported():
-                return [ReadFacts(event.report, self._exe_paths)]
+                return self._roster.on_reported(event.report)
+            case events.ProcessStarted():
+                return [WalkSockets(event.pid)]
             case events.FactsNotRead():
-                return _on_facts_not_read(event)
+                return self._roster.on_facts_not_read(event)
+            case events.ExecutableHashed():
+                return self._roster.on_hashed(event)
             case events.ProcessesWalked():
                 return self._on_walked(event)
+            case events.SocketsWalked():
+                return self._on_sockets(event)
             case events.ObserversChanged():
                 return [SetObserve(event.count > 0)]
             case events.Ticked():
-                self.standing.at = event.at
-                return []
+                return self._on_tick(event.at)
             case events.StopRequested():
                 said = _log(Level.INFO, "stopping, enforcement goes on", signal=event.signal)
                 return [said, Stop(0)]
@@ -140,11 +154,21 @@ class Agent:
                 return self._on_loaded(event)
             case events.LoadFailed():
                 return _give_up("cannot load the datapath", event.reason)
+            case events.SocketsTagged():
+                return _on_sockets_tagged(event)
+            case events.AdoptionEnded():
+                return self._on_adoption_ended(event)
             case events.Attached():
-                self._attach_pending, self._walks = False, 0
-                return [_log(Level.INFO, "attached"), WalkProcesses(self._exe_paths)]
+                self._attach_pending = False
+                return [_log(Level.INFO, "attached"), self._roster.walk_anew()]
             case events.AttachFailed():
                 return _give_up("cannot attach the datapath", event.reason)
+            case events.Verified():
+                return self._on_verified(event)
+            case events.Repaired():
+                return [*self.guarding.on_repaired(event), Verify()]
+            case events.NotRepaired():
+                return self.guarding.on_not_repaired(event)
             case _:
                 raise AssertionError(f"Unexpected event: {event}")
 
@@ -212,7 +236,7 @@ class Agent:
             serial=event.generation >> 16,
             seconds=round(self.apply_seconds, 4),
         )
-        commands: list[Command] = [said, *self._warn_unsupported(done.snapshot)]
+        commands: list[Command] = [said]
         if done.source is Source.FILE:
             commands.append(WriteCache(done.content))
         commands += [ForgetExecutables(), *self._apply_next(), *self._go_on()]
@@ -222,17 +246,8 @@ class Agent:
         self.snapshot, self.applied = done.snapshot, event
         self.apply_seconds = done.seconds + event.seconds
         self.standing.in_force(done.snapshot.version, done.snapshot.expires)
-        self._exe_paths = attest.exe_paths(done.snapshot.workloads)
-        self._cacheable = attest.follows_from_executable_key(done.snapshot.workloads)
-        self._conflicts.clear()
-        self._walks = 0
-
-    def _warn_unsupported(self, snapshot: Snapshot) -> list[Command]:
-        names = attest.unsupported(snapshot.workloads)
-        if not names:
-            return []
-        message = "selectors sha256 and container are not read by this agent and match nothing"
-        return [_log(Level.WARNING, message, workloads=",".join(names))]
+        self._adoption_ends = event.adoption_ends
+        self._roster.put_in_force(done.snapshot)
 
     def _on_not_applied(self, event: events.PolicyNotApplied) -> list[Command]:
         if self._intake.fail().source is Source.FILE:
@@ -246,43 +261,58 @@ class Agent:
         return [said, *(self._apply_next() or self._go_on())]
 
     def _go_on(self) -> list[Command]:
-        """After loading and after each policy: adopt processes, and attach if that is still due."""
+        """After loading and after each policy: adopt processes, then their sockets."""
         self.standing.stage = Stage.RUNNING
-        walk = WalkProcesses(self._exe_paths)
-        return [walk, Attach()] if self._attach_pending else [walk]
+        return [self._roster.walk_anew()]
 
     # Processes.
 
-    def _on_facts(self, event: events.FactsRead) -> list[Command]:
-        verdict = self.judge(event.facts)
-        cacheable = self._cacheable and not verdict.conflict
-        return [
-            *self._warn_conflict(event.facts, verdict),
-            *tagging.tag_reported(event, verdict.identity, cacheable),
-        ]
-
-    def _warn_conflict(self, facts: attest.Facts, verdict: attest.Attestation) -> list[Command]:
-        """Once for each command and policy, so that churn does not fill the log."""
-        if not verdict.conflict or facts.command in self._conflicts:
-            return []
-        if len(self._conflicts) >= MAX_CONFLICTS_TOLD:
-            return []
-        self._conflicts.add(facts.command)
-        return [_log(Level.WARNING, "identity conflict", reason=verdict.conflict)]
-
     def _on_walked(self, event: events.ProcessesWalked) -> list[Command]:
-        verdicts = {pid: self.judge(facts) for pid, facts in event.seen.items()}
-        commands = tagging.reconcile(event, {p: v.identity for p, v in verdicts.items()})
-        again = bool(commands) and self._walks < MAX_WALKS
-        for pid, verdict in verdicts.items():
-            commands += self._warn_conflict(event.seen[pid], verdict)
-        if again:
-            self._walks += 1
-            commands.append(WalkProcesses(self._exe_paths))
-        elif not self._ready and not self._attach_pending:
+        commands, last = self._roster.on_walked(event)
+        return [*commands, WalkSockets()] if last else commands
+
+    def _on_sockets(self, event: events.SocketsWalked) -> list[Command]:
+        """Tag what must be tagged; then attach if that is still due, else the start is done."""
+        tags = adoption.plan(event.sockets, event.entries, complete=event.complete)
+        commands: list[Command] = []
+        if tags:
+            namespaces = adoption.namespaces_of_listeners(tags)
+            commands.append(TagSockets(tuple(tags), namespaces))
+        if event.complete and self._attach_pending:
+            commands.append(Attach())
+        elif event.complete and not self._ready:
+            self._walked = True
+            commands.append(Verify())
+        return commands
+
+    def _on_verified(self, event: events.Verified) -> list[Command]:
+        """Ready means found attached by the kernel's own word, not that an attach succeeded."""
+        if self._attach_pending or not self._loaded:
+            return []
+        commands = self.guarding.on_verified(event)
+        if self._walked and self.guarding.verified and not self._ready:
             self._ready = True
             commands.append(NotifyReady())
+        self.standing.suspended = self.guarding.suspended
         return commands
+
+    # Sockets older than the first policy.
+
+    def _on_tick(self, at: float) -> list[Command]:
+        self.standing.at = at
+        commands: list[Command] = []
+        self._ticks += 1
+        if self._loaded and self._ticks % SWEEP_TICKS == 0:
+            commands.append(SweepExecutables())
+        if self._adoption_ends and at >= self._adoption_ends:
+            self._adoption_ends = 0.0
+            commands.append(EndAdoption())
+        return commands
+
+    def _on_adoption_ended(self, event: events.AdoptionEnded) -> list[Command]:
+        if self.applied is not None:
+            self.applied = replace(self.applied, generation=event.generation)
+        return [_log(Level.INFO, "the grace of adopted connections is over, they are judged")]
 
 
 def _give_up(message: str, reason: str) -> list[Command]:
@@ -290,14 +320,12 @@ def _give_up(message: str, reason: str) -> list[Command]:
     return [_log(Level.ERROR, message, reason=reason), Stop(1)]
 
 
-def _on_facts_not_read(event: events.FactsNotRead) -> list[Command]:
-    after = tagging.host_entry(event)
-    if after is None or event.before is None:
-        return []
-    said = _log(
-        Level.WARNING,
-        "cannot attest a process, it counts as host",
-        pid=event.report.pid,
-        reason=event.reason,
-    )
-    return [said, TagUnreadable(event.report.pid, event.before, after)]
+def _on_sockets_tagged(event: events.SocketsTagged) -> list[Command]:
+    commands: list[Command] = [_log(Level.INFO, "sockets adopted", count=event.count)]
+    if event.trouble:
+        message = (
+            "services older than the agent answer without proof of who they are until they are "
+            "restarted, ignoring"
+        )
+        commands.append(_log(Level.WARNING, message, reason=event.trouble))
+    return commands

@@ -5,20 +5,26 @@ Who reads the facts (`agent.edge.procfs`) decides nothing; who decides here read
 are made so that an unprivileged user cannot choose an identity:
 
 - The unit is systemd's own rule (cg_path_get_unit): the first component of the path that is not a
-  slice. A deeper one is named by whoever the cgroup was delegated to, that is by any user.
+  slice. A deeper one is named by whoever the cgroup was delegated to, that is by any user. The same
+  holds for containers (`agent.core.containers`).
 - A path of an executable is believed if the file at that path on the host is that very file. In
   another mount namespace, which any user can make, a path holds only beside a selector of the
   cgroup (unit, container or cgroup), which the user cannot choose.
+- /proc/PID/exe is believed only while it is the file that the kernel saw at exec
+  (`agent.core.tagging`), for a process in a user namespace of its own may change that link.
 
-A selector that asks for something the facts do not have does not hold.
+A selector that asks for something the facts do not have does not hold. The content's hash is read
+only where everything else that its selector asks for holds: until then it is `None`, and the
+attestation says that it is wanted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
+from agent.core.containers import Container, container_of
 from agent.core.model import Identity, Selector, Workload
 
 _UNIT_SUFFIXES = (".service", ".scope", ".socket", ".mount", ".swap")
@@ -35,6 +41,9 @@ class Facts:
     exe: the executable's path, without the kernel's " (deleted)".
     exe_vouched: the file at that path on the host is the executable.
     device: the executable's, as the kernel writes it (major << 20 | minor).
+    sha256: of its content, in hex; empty if it cannot be had, None if nobody has asked yet.
+    container_name, container_image: as the runtime's files say; empty if they do not.
+    parent: pid of the parent, for people.
     """
 
     pid: int
@@ -52,6 +61,15 @@ class Facts:
     device: int
     ctime_ns: int
     links: int
+    sha256: str | None = None
+    container_name: str = ""
+    container_image: str = ""
+    parent: int = 0
+
+
+def without_executable(facts: Facts) -> Facts:
+    """The same process, of whose executable nothing is believed."""
+    return replace(facts, exe="", exe_vouched=False, sha256="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +78,29 @@ class Attestation:
 
     conflict: a sentence if workloads tied; the identity is then `host`, so that a mistake in the
         policy gives no process more than a stranger has.
+    wants_hash: some workload may be the process's, which only the executable's hash can tell; the
+        identity is what it is without that.
     """
 
     identity: int
     name: str = ""
     evidence: tuple[str, ...] = ()
     conflict: str = ""
+    wants_hash: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One selector of one alternative, held against the facts. `found`: what the process has."""
+
+    selector: str
+    wanted: str
+    found: str
+    holds: bool
+
+    @property
+    def evidence(self) -> str:
+        return f"{self.selector}={self.found}"
 
 
 Rank = tuple[bool, bool, bool, bool, bool, int]
@@ -85,13 +120,27 @@ def units_of(cgroup: str) -> tuple[str, ...]:
     return tuple(units)
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What follows from the cgroup's path: worked out once for all workloads."""
+
+    units: tuple[str, ...]
+    container: Container | None
+
+    @classmethod
+    def of(cls, facts: Facts) -> _Place:
+        return cls(units_of(facts.cgroup), container_of(facts.cgroup))
+
+
 def attest(facts: Facts, workloads: Iterable[Workload]) -> Attestation:
     """The most specific workload of which some alternative holds; `host` if there is none."""
     best: tuple[Rank, Workload, tuple[str, ...]] | None = None
     tied: Workload | None = None
-    units = units_of(facts.cgroup)
+    wants_hash = False
+    place = _Place.of(facts)
     for workload in workloads:
-        found = _best_alternative(facts, units, workload)
+        found, wanted = _best_alternative(facts, place, workload)
+        wants_hash |= wanted
         if found is None:
             continue
         if best is None or found[0] > best[0]:
@@ -99,10 +148,11 @@ def attest(facts: Facts, workloads: Iterable[Workload]) -> Attestation:
         elif found[0] == best[0] and workload.identity != best[1].identity:
             tied = workload
     if best is None:
-        return Attestation(Identity.HOST)
+        return Attestation(Identity.HOST, wants_hash=wants_hash)
     if tied is not None:
-        return _conflict(facts, best[1], tied)
-    return Attestation(best[1].identity, f"{best[1].segment}/{best[1].name}", best[2])
+        return replace(_conflict(facts, best[1], tied), wants_hash=wants_hash)
+    name = f"{best[1].segment}/{best[1].name}"
+    return Attestation(best[1].identity, name, best[2], wants_hash=wants_hash)
 
 
 def _conflict(facts: Facts, one: Workload, other: Workload) -> Attestation:
@@ -115,17 +165,20 @@ def _conflict(facts: Facts, one: Workload, other: Workload) -> Attestation:
 
 
 def _best_alternative(
-    facts: Facts, units: tuple[str, ...], workload: Workload
-) -> tuple[Rank, tuple[str, ...]] | None:
+    facts: Facts, place: _Place, workload: Workload
+) -> tuple[tuple[Rank, tuple[str, ...]] | None, bool]:
+    """The most specific alternative that holds, and whether another waits for a hash alone."""
     best: tuple[Rank, tuple[str, ...]] | None = None
+    wants_hash = False
     for selector in workload.match:
-        evidence = match(facts, units, selector)
+        evidence = _match(facts, place, selector)
         if evidence is None:
+            wants_hash |= _waits_for_hash(facts, place, selector)
             continue
         rank = specificity(selector)
         if best is None or rank > best[0]:
             best = rank, evidence
-    return best
+    return best, wants_hash
 
 
 def specificity(selector: Selector) -> Rank:
@@ -150,56 +203,105 @@ def specificity(selector: Selector) -> Rank:
     return first, second, third, fourth, fifth, sum(value is not None for value in fields)
 
 
-def match(facts: Facts, units: tuple[str, ...], selector: Selector) -> tuple[str, ...] | None:
+def _match(facts: Facts, place: _Place, selector: Selector) -> tuple[str, ...] | None:
     """What held, "exe=/usr/bin/curl" each; None if something did not or nothing was asked."""
     evidence: list[str] = []
-    if selector.sha256 is not None or selector.container is not None:
-        return None  # facts that this agent does not read
-    if selector.unit is not None:
-        unit = next((name for name in units if fnmatchcase(name, selector.unit)), None)
-        if unit is None:
+    for check in _checks(facts, place, selector):
+        if not check.holds:
             return None
-        evidence.append(f"unit={unit}")
-    if selector.cgroup is not None:
-        if not fnmatchcase(facts.cgroup, selector.cgroup):
-            return None
-        evidence.append(f"cgroup={facts.cgroup}")
-    if selector.exe is not None:
-        if facts.exe != selector.exe or not (facts.exe_vouched or evidence):
-            return None
-        evidence.append(f"exe={facts.exe}")
-    return _match_owner(facts, selector, evidence)
-
-
-def _match_owner(facts: Facts, selector: Selector, evidence: list[str]) -> tuple[str, ...] | None:
-    if selector.user is not None:
-        if selector.user not in (facts.user, str(facts.uid)):
-            return None
-        evidence.append(f"user={selector.user}")
-    if selector.group is not None:
-        if selector.group not in (facts.group, str(facts.gid)):
-            return None
-        evidence.append(f"group={selector.group}")
+        evidence.append(check.evidence)
     return tuple(evidence) or None
 
 
-def unsupported(workloads: Iterable[Workload]) -> tuple[str, ...]:
-    """Names of workloads with an alternative that asks for facts this agent does not read."""
-    return tuple(
-        f"{workload.segment}/{workload.name}"
-        for workload in workloads
-        if any(s.sha256 is not None or s.container is not None for s in workload.match)
-    )
+def _waits_for_hash(facts: Facts, place: _Place, selector: Selector) -> bool:
+    if selector.sha256 is None or facts.sha256 is not None:
+        return False
+    return all(c.holds for c in _checks(facts, place, selector) if c.selector != "sha256")
+
+
+def first_failure(facts: Facts, selector: Selector) -> Check | None:
+    """Why an alternative is not the process's: the first selector that does not hold."""
+    place = _Place.of(facts)
+    return next((c for c in _checks(facts, place, selector) if not c.holds), None)
+
+
+def _checks(facts: Facts, place: _Place, selector: Selector) -> Iterator[Check]:
+    """What the alternative asks for, one by one, cheapest first."""
+    if selector.unit is not None:
+        yield _check_unit(place, selector.unit)
+    if selector.container is not None:
+        yield _check_container(facts, place, selector.container)
+    if selector.cgroup is not None:
+        holds = fnmatchcase(facts.cgroup, selector.cgroup)
+        yield Check("cgroup", selector.cgroup, facts.cgroup, holds)
+    if selector.exe is not None:
+        placed = (selector.unit, selector.container, selector.cgroup) != (None, None, None)
+        yield _check_exe(facts, selector.exe, placed)
+    if selector.user is not None:
+        yield _check_owner("user", selector.user, facts.user, facts.uid)
+    if selector.group is not None:
+        yield _check_owner("group", selector.group, facts.group, facts.gid)
+    if selector.sha256 is not None:
+        found = "not read yet" if facts.sha256 is None else facts.sha256
+        yield Check("sha256", selector.sha256, found, facts.sha256 == selector.sha256)
+
+
+def _check_unit(place: _Place, pattern: str) -> Check:
+    for unit in place.units:
+        if fnmatchcase(unit, pattern):
+            return Check("unit", pattern, unit, holds=True)
+    return Check("unit", pattern, place.units[0] if place.units else "", holds=False)
+
+
+def _check_container(facts: Facts, place: _Place, pattern: str) -> Check:
+    if place.container is None:
+        return Check("container", pattern, "", holds=False)
+    names = facts.container_name, facts.container_image
+    found = place.container.match(pattern, *names)
+    return Check("container", pattern, found or place.container.describe(*names), holds=bool(found))
+
+
+def _check_exe(facts: Facts, wanted: str, placed: bool) -> Check:
+    if facts.exe == wanted and not (facts.exe_vouched or placed):
+        return Check("exe", wanted, f"{facts.exe} in another mount namespace", holds=False)
+    return Check("exe", wanted, facts.exe, facts.exe == wanted)
+
+
+def _check_owner(name: str, wanted: str, found: str, number: int) -> Check:
+    if wanted == str(number):
+        return Check(name, wanted, wanted, holds=True)
+    return Check(name, wanted, found or str(number), wanted == found)
 
 
 def follows_from_executable_key(workloads: Iterable[Workload]) -> bool:
     """Whether identities follow from file, user and cgroup alone, so that the kernel may keep them.
 
     A group is not in the kernel's key: two processes that differ only in it would share an entry.
+    A content's hash is: whoever writes the file changes its ctime.
     """
     return all(s.group is None for workload in workloads for s in workload.match)
 
 
-def exe_paths(workloads: Iterable[Workload]) -> frozenset[str]:
-    """Paths that matter: only for these is the file on the host looked at."""
-    return frozenset(s.exe for w in workloads for s in w.match if s.exe is not None)
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """Which facts matter to the policy in force, so that no others are looked at.
+
+    exe_paths: only for these is the file on the host compared.
+    containers: whether runtimes' files are asked for names and images.
+    hashes: whether any content is hashed; hash_limit_bytes: and up to which size.
+    """
+
+    exe_paths: frozenset[str] = frozenset()
+    containers: bool = False
+    hashes: bool = False
+    hash_limit_bytes: int = 0
+
+
+def interest(workloads: Iterable[Workload], hash_limit_bytes: int) -> Interest:
+    selectors = [selector for workload in workloads for selector in workload.match]
+    return Interest(
+        exe_paths=frozenset(s.exe for s in selectors if s.exe is not None),
+        containers=any(s.container is not None for s in selectors),
+        hashes=any(s.sha256 is not None for s in selectors),
+        hash_limit_bytes=hash_limit_bytes,
+    )

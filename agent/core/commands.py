@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
 from agent.core.abi import Process
-from agent.core.attest import Facts
+from agent.core.adoption import SocketTag
+from agent.core.attest import Facts, Interest
 from agent.core.events import ProcessReport, Source
 from agent.core.model import Snapshot
 from agent.core.snapshot import Held
@@ -58,17 +60,48 @@ class WriteCache(Command):
 
 @dataclass(frozen=True, slots=True)
 class ReadFacts(Command):
-    """exe_paths: the paths that policy names; no other file on the host is looked at."""
+    """interest: what the policy in force asks for; nothing else is looked at."""
 
     report: ProcessReport
-    exe_paths: frozenset[str]
+    interest: Interest
 
 
 @dataclass(frozen=True, slots=True)
 class WalkProcesses(Command):
     """Read the facts of every process of the instance."""
 
-    exe_paths: frozenset[str]
+    interest: Interest
+
+
+@dataclass(frozen=True, slots=True)
+class WalkSockets(Command):
+    """Look at the sockets of every process of the instance, or of this one."""
+
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TagSockets(Command):
+    """Write the states; and make listeners speak in these network namespaces, of each of which a
+    process is named."""
+
+    tags: tuple[SocketTag, ...]
+    namespaces: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class EndAdoption(Command):
+    """Judge what passed until now for being older than the first policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class HashExecutable(Command):
+    """Hash the process's executable beside everything else, if it is still the one of `facts`; what
+    came of it is told in any case."""
+
+    report: ProcessReport
+    facts: Facts
+    limit_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +145,11 @@ class ForgetExecutables(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class SweepExecutables(Command):
+    """Forget those of cgroups that are gone."""
+
+
+@dataclass(frozen=True, slots=True)
 class SetObserve(Command):
     """Whether allowed connections make events too."""
 
@@ -121,6 +159,23 @@ class SetObserve(Command):
 @dataclass(frozen=True, slots=True)
 class NotifyReady(Command):
     """Tell the service manager that enforcement stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verify(Command):
+    """Ask the kernel now whether it runs what was loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair(Command):
+    """Pin and attach again what is missing."""
+
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedWatchdog(Command):
+    """Tell the service manager that enforcement was looked at and found in order."""
 
 
 @dataclass(frozen=True, slots=True)

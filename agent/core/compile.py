@@ -90,10 +90,10 @@ class KernelPolicy:
     @property
     def counts(self) -> dict[str, int]:
         """By map, of those that change with the generation."""
-        return {name: len(getattr(self, name)) for name in _BOUNDS}
+        return {name: len(getattr(self, name)) for name in BOUNDS}
 
 
-_BOUNDS = {
+BOUNDS = {
     "rules": RULES_MAX,
     "ranges": RANGES_MAX,
     "addresses": ADDRESSES_MAX,
@@ -131,9 +131,9 @@ def compile_policy(snapshot: Snapshot) -> KernelPolicy:
 
 
 def _require_room(name: str, count: int) -> None:
-    if count > _BOUNDS[name]:
+    if count > BOUNDS[name]:
         raise PolicyTooLarge(
-            f"the policy makes {count} entries of `{name}`, more than the {_BOUNDS[name]} that fit "
+            f"the policy makes {count} entries of `{name}`, more than the {BOUNDS[name]} that fit "
             "the kernel's map; name fewer peers or ports on this host"
         )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from agent.core.abi import Process
+from agent.core.adoption import SocketFacts
 from agent.core.attest import Facts
 from agent.core.model import Snapshot
 
@@ -106,12 +107,14 @@ class PolicyApplied(Event):
     """The kernel judges by `version` under `generation` from now on.
 
     seconds: what compiling, building and switching took.
+    adoption_ends: unix seconds; older sockets pass until then. 0 if that is over.
     """
 
     version: int
     generation: int
     entries: int
     seconds: float
+    adoption_ends: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,13 @@ class PolicyNotApplied(Event):
 @dataclass(frozen=True, slots=True)
 class ProcessReported(Event):
     report: ProcessReport
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStarted(Event):
+    """Somebody without a workload started one that the kernel knew at once."""
+
+    pid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +159,19 @@ class FactsNotRead(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ExecutableHashed(Event):
+    """A file was hashed for the processes that asked. sha256: empty if it has none, for `reason`.
+
+    path: as the first of them knew it, for people.
+    """
+
+    reports: tuple[ProcessReport, ...]
+    path: str
+    sha256: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessesWalked(Event):
     """All processes of the instance, and the kernel's entries as they were before the walk.
 
@@ -162,6 +185,33 @@ class ProcessesWalked(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SocketsWalked(Event):
+    """Sockets of the instance's processes, and the kernel's entries of processes.
+
+    complete: all of them, and not those of one process.
+    """
+
+    sockets: tuple[SocketFacts, ...]
+    entries: Mapping[int, Process]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SocketsTagged(Event):
+    """trouble: why listeners older than the agent answer without a tag; empty if they do not."""
+
+    count: int
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptionEnded(Event):
+    """Sockets older than the first policy are judged from now on, under this generation."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class ObserversChanged(Event):
     count: int
 
@@ -169,6 +219,28 @@ class ObserversChanged(Event):
 @dataclass(frozen=True, slots=True)
 class Ticked(Event):
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verified(Event):
+    """The kernel was asked what it runs.
+
+    missing: names of hooks and pins that are not as they were loaded.
+    suspended: an administrator detached the hooks on purpose.
+    """
+
+    missing: tuple[str, ...]
+    suspended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired(Event):
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotRepaired(Event):
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,23 +8,40 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from agent.core.abi import FlowEvent, unpack_address
-from agent.core.model import Direction, Identity, Proof, Protocol, Reason, Snapshot, Verdict
+from agent.core.model import (
+    FIRST_NETWORK_IDENTITY,
+    Direction,
+    Identity,
+    Proof,
+    Protocol,
+    Reason,
+    Snapshot,
+    Verdict,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What one snapshot calls its identities and rules."""
+    """What one snapshot calls its identities and rules. generation: the kernel's, under it."""
 
     identities: Mapping[int, str] = field(default_factory=dict)
     rules: Mapping[int, str] = field(default_factory=dict)
     version: int = 0
+    generation: int = 0
 
     @classmethod
-    def of(cls, snapshot: Snapshot) -> Names:
+    def of(cls, snapshot: Snapshot, generation: int) -> Names:
         names = dict(snapshot.names)
         for workload in snapshot.workloads:
             names.setdefault(workload.identity, f"{workload.segment}/{workload.name}")
-        return cls(names, {r.number: r.name for r in snapshot.rules}, snapshot.version)
+        rules = {rule.number: rule.name for rule in snapshot.rules}
+        return cls(names, rules, snapshot.version, generation)
+
+    @property
+    def lasting(self) -> Names:
+        """Those that other snapshots share: networks are numbered afresh in each."""
+        kept = {n: name for n, name in self.identities.items() if n < FIRST_NETWORK_IDENTITY}
+        return Names(kept, self.rules)
 
     def identity(self, number: int) -> str:
         """A workload's or a network's name, a reserved identity's, or the number itself."""
@@ -38,7 +55,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One judgement. time: unix seconds."""
+    """One judgement. time: unix seconds. id: counts the judgements that this agent has told."""
 
     time: float
     direction: str
@@ -60,6 +77,8 @@ class Flow:
     peer_host: int
     policy_version: int
     suppressed: int
+    generation: int
+    id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +86,24 @@ class Filter:
     """Each empty field passes everything."""
 
     workloads: frozenset[str] = frozenset()
+    """Of either side: "segment/name", or the name alone."""
     verdicts: frozenset[str] = frozenset()
+    reasons: frozenset[str] = frozenset()
     port: int = 0
+    """Of either side."""
     direction: str = ""
+    pid: int = 0
 
     def passes(self, flow: Flow) -> bool:
         if self.verdicts and flow.verdict not in self.verdicts:
             return False
+        if self.reasons and flow.reason not in self.reasons:
+            return False
         if self.direction and flow.direction != self.direction:
             return False
         if self.port and self.port not in (flow.local_port, flow.remote_port):
+            return False
+        if self.pid and flow.pid != self.pid:
             return False
         names = {flow.local_workload, flow.peer_workload}
         short = {name.rpartition("/")[2] for name in names}
@@ -99,7 +126,7 @@ def proof_name(number: int) -> str:
     return enum_name(Proof, number) if number else ""
 
 
-def describe(event: FlowEvent, names: Names, wall_offset_ns: int) -> Flow:
+def describe(event: FlowEvent, names: Names, wall_offset_ns: int, number: int = 0) -> Flow:
     """The kernel's record with names and unix time."""
     return Flow(
         time=(event.time_ns + wall_offset_ns) / 1e9,
@@ -122,4 +149,6 @@ def describe(event: FlowEvent, names: Names, wall_offset_ns: int) -> Flow:
         peer_host=event.peer_host,
         policy_version=names.version,
         suppressed=event.suppressed,
+        generation=event.generation,
+        id=number,
     )

@@ -253,6 +253,10 @@ class Settings:
     """How long an unattested process may be held before it counts as `host`."""
     refusal_events_per_second: int = 200
     """Per CPU; what is suppressed is counted."""
+    hash_limit_mib: int = 256
+    """Executables larger than this have no sha256."""
+    adoption_grace_seconds: int = 3600
+    """How long connections that are older than the first policy pass unjudged."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ MAX_SNAPSHOT_BYTES = 64 * 1024 * 1024
 CLOCK_TOLERANCE_SECONDS = 300
 """How far in the future a snapshot may be issued."""
 KEY_BYTES = 16
+MAX_HASH_LIMIT_MIB = 1 << 20
 
 _NUMBER_MAX = 0xFFFFFFFF
 _HOST_MAX = STRANGER - 1
@@ -190,6 +191,10 @@ def _head_sentences(snapshot: Snapshot) -> Iterator[str]:
         yield f"a hold limit of {snapshot.settings.hold_limit_ms} ms is not possible"
     if not 0 <= snapshot.settings.refusal_events_per_second <= _NUMBER_MAX:
         yield "refusal_events_per_second must be between 0 and 4294967295"
+    if not 0 <= snapshot.settings.hash_limit_mib <= MAX_HASH_LIMIT_MIB:
+        yield f"hash_limit_mib must be between 0 and {MAX_HASH_LIMIT_MIB}"
+    if not 0 <= snapshot.settings.adoption_grace_seconds <= _NUMBER_MAX:
+        yield "adoption_grace_seconds must be between 0 and 4294967295"
 
 
 def _workload_sentences(snapshot: Snapshot) -> Iterator[str]:

@@ -25,9 +25,12 @@ class State(Enum):
     EXPIRED = "expired"
     """The one in force has passed its expiry. Enforcement goes on."""
 
+    SUSPENDED = "suspended"
+    """An administrator detached the hooks: all traffic passes."""
+
     @property
     def good(self) -> bool:
-        return self not in (State.SYNCING, State.STALE, State.EXPIRED)
+        return self not in (State.SYNCING, State.STALE, State.EXPIRED, State.SUSPENDED)
 
 
 class Stage(Enum):
@@ -46,6 +49,7 @@ class Standing:
     """at: unix seconds of the last event that told the time.
 
     refused: why the snapshot file's content is not in force; empty if it is.
+    suspended: the hooks are detached on purpose.
     """
 
     stage: Stage = Stage.STARTING
@@ -53,6 +57,7 @@ class Standing:
     refused: str = ""
     version: int | None = None
     expires: int = 0
+    suspended: bool = False
     _file_good: bool = False
     _file_was_good: bool = False
 
@@ -75,6 +80,8 @@ class Standing:
     def state(self) -> State:
         if self.stage in _BEFORE:
             return _BEFORE[self.stage]
+        if self.suspended:
+            return State.SUSPENDED
         if self.version is None:
             return State.SYNCING
         if self.at >= self.expires:
@@ -88,6 +95,8 @@ class Standing:
         """What is in force and what is wrong, if anything."""
         if self.stage in _BEFORE:
             return "The datapath is being loaded."
+        if self.suspended:
+            return "Suspended by an administrator: all traffic passes until `cordon-agent resume`."
         if self.version is None:
             head = "No policy has been in force since the agent started"
         else:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from agent.core import delta
 from agent.core.abi import EXECUTABLE_KEY, Process, ProcessFlag
-from agent.core.attest import Facts
+from agent.core.attest import Facts, without_executable
 from agent.core.commands import Command, ForgetProcess, RememberExecutable, TagProcess
 from agent.core.events import FactsNotRead, FactsRead, ProcessesWalked, ProcessReport
 from agent.core.model import Identity
@@ -24,18 +24,35 @@ def superseded(report: ProcessReport, before: Process | None) -> bool:
     return before is None or before.generation > report.generation
 
 
+def believed(facts: Facts, before: Process | None) -> Facts:
+    """The facts, without the executable if it is not the file that the kernel saw at exec.
+
+    A process that is root in a user namespace of its own may point /proc/PID/exe at another file
+    (prctl PR_SET_MM_MAP). Devices are not compared: on btrfs and overlayfs stat(2) tells another
+    one than the kernel has. An entry without an inode is of a process whose exec nobody saw.
+    """
+    if before is None or not before.inode or before.inode == facts.inode:
+        return facts
+    return without_executable(facts)
+
+
 def entry_of(
     facts: Facts, identity: int, before: Process | None, generation: int, now_ns: int
 ) -> Process:
-    """An adopted process has no entry before: stamp and generation are then 0."""
+    """An adopted process has no entry before: stamp and generation are then 0.
+
+    The executable stays the one that the kernel saw, where it saw one.
+    """
+    seen = before if before is not None and before.inode else None
+    attested = identity != Identity.PENDING
     return Process(
         identity=identity,
         uid=facts.uid,
         cgroup=facts.cgroup_id,
         since_ns=now_ns,
-        inode=facts.inode,
-        device=facts.device,
-        flags=int(ProcessFlag.ATTESTED),
+        inode=seen.inode if seen is not None else facts.inode,
+        device=seen.device if seen is not None else facts.device,
+        flags=int(ProcessFlag.ATTESTED) if attested else 0,
         generation=generation,
         stamp=before.stamp if before is not None else 0,
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
 from pathlib import Path
 
 _MAGIC = 0xCAFE4A11
 """BPF_FS_MAGIC, include/uapi/linux/magic.h."""
+_MOUNT_SECONDS = 10
 
 
 class BpffsError(Exception):
@@ -38,10 +40,38 @@ def ensure_mounted(path: Path) -> None:
     """
     if is_bpffs(path):
         return
+    if _in_fence():
+        _mount_on_host(path)
+        return
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if _libc().mount(b"bpf", os.fsencode(path), b"bpf", 0, b"mode=0700") != 0:
         reason = os.strerror(ctypes.get_errno())
         raise BpffsError(
             f"cannot mount a BPF file system at {path}: {reason}; mount one there, or set `bpffs` "
             "in the configuration to where there is one"
+        )
+
+
+def _in_fence() -> bool:
+    """Whether this is a service whose mounts the host does not see (ProtectSystem= and the like).
+
+    Pins on such a mount would go with the service, and enforcement with them.
+    """
+    if "INVOCATION_ID" not in os.environ:
+        return False
+    ours, hosts = (os.stat(f"/proc/{who}/ns/mnt") for who in ("self", "1"))
+    return (ours.st_dev, ours.st_ino) != (hosts.st_dev, hosts.st_ino)
+
+
+def _mount_on_host(path: Path) -> None:
+    """What is mounted there comes into the fence by itself."""
+    enter = ["nsenter", "--target", "1", "--mount", "--"]
+    mount = ["mount", "-t", "bpf", "-o", "mode=0700", "bpf", str(path)]
+    done = subprocess.run(
+        [*enter, *mount], capture_output=True, text=True, timeout=_MOUNT_SECONDS, check=False
+    )
+    if done.returncode != 0 or not is_bpffs(path):
+        raise BpffsError(
+            f"cannot mount a BPF file system at {path} of the host: "
+            f"{done.stderr.strip() or 'it is not seen from here'}; mount one there"
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 from agent.edge import libbpf
 
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
-_KIND_STRUCT, _KIND_UNION = 4, 5
+_KIND_STRUCT, _KIND_UNION, _KIND_FUNC = 4, 5, 12
 _QUALIFIERS = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type tag
 _DEPTH = 8
 
@@ -60,6 +60,7 @@ class Wanted:
 _CTIME = "a replaced executable would keep its cached identity"
 _TASK = "processes could not be told apart"
 _FILE = "executables could not be told apart"
+_LISTENERS = "services older than the agent would answer without a tag"
 WANTED = (
     Wanted("OFFSET_TASK_TGID", ("task_struct.tgid",), _TASK),
     Wanted("OFFSET_TASK_PID", ("task_struct.pid",), _TASK),
@@ -70,6 +71,7 @@ WANTED = (
     Wanted("OFFSET_INODE_INO", ("inode.i_ino",), _FILE),
     Wanted("OFFSET_INODE_SB", ("inode.i_sb",), _FILE),
     Wanted("OFFSET_SUPER_DEV", ("super_block.s_dev",), _FILE),
+    Wanted("OFFSET_SOCK_STATE", ("sock_common.skc_state",), _LISTENERS),
     Wanted(
         "OFFSET_INODE_CTIME_SEC", ("inode.i_ctime_sec", "inode.__i_ctime", "inode.i_ctime"), _CTIME
     ),
@@ -82,7 +84,15 @@ WANTED = (
 
 
 def kernel_offsets() -> dict[str, int]:
-    """Constant -> bytes, for everything in WANTED. Raises BtfError."""
+    """Constant -> bytes, for everything in WANTED. Raises BtfError that says what is missing."""
+    offsets, missing = examine()
+    if missing:
+        raise BtfError("; ".join(missing))
+    return offsets
+
+
+def examine() -> tuple[dict[str, int], list[str]]:
+    """What is there, and a sentence for each that is not. Raises BtfError without any BTF."""
     lib = libbpf.library()
     pointer = lib.btf__load_vmlinux_btf()
     if not pointer:
@@ -91,8 +101,29 @@ def kernel_offsets() -> dict[str, int]:
             "with CONFIG_DEBUG_INFO_BTF=y, without it Cordon cannot tell processes apart"
         )
     btf = ctypes.c_void_p(pointer)
+    offsets: dict[str, int] = {}
+    missing: list[str] = []
     try:
-        return {wanted.name: _find(btf, wanted) for wanted in WANTED}
+        for wanted in WANTED:
+            try:
+                offsets[wanted.name] = _find(btf, wanted)
+            except BtfError as error:
+                missing.append(str(error))
+    finally:
+        lib.btf__free(btf)
+    return offsets, missing
+
+
+def function_id(name: str) -> int:
+    """The type number of a kernel function, 0 if the kernel has none of that name."""
+    lib = libbpf.library()
+    pointer = lib.btf__load_vmlinux_btf()
+    if not pointer:
+        return 0
+    btf = ctypes.c_void_p(pointer)
+    try:
+        found = lib.btf__find_by_name_kind(btf, name.encode(), ctypes.c_uint32(_KIND_FUNC))
+        return max(0, int(found))
     finally:
         lib.btf__free(btf)
 

@@ -7,10 +7,15 @@ It is looked up in /proc, never assumed: on a host with both hierarchies it is n
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 MOUNTS = Path("/proc/self/mounts")
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
+"""How blanks and the like are written there (mangle() in the kernel's fs/proc_namespace.c)."""
 
 
 class CgroupError(Exception):
@@ -19,15 +24,19 @@ class CgroupError(Exception):
 
 def mount_point(mounts: Path = MOUNTS) -> Path:
     """Where cgroup v2 is mounted. Raises CgroupError if it is not."""
-    for line in mounts.read_text().splitlines():
-        _source, where, kind, *_rest = line.split(" ")
-        if kind == "cgroup2":
-            return Path(where.encode().decode("unicode_escape"))
+    for line in mounts.read_bytes().split(b"\n"):  # users mount, too, under any name
+        fields = line.split(b" ")
+        if fields[2:3] == [b"cgroup2"]:
+            return Path(os.fsdecode(_ESCAPED.sub(_unescaped, fields[1])))
     raise CgroupError(
         "no cgroup v2 hierarchy is mounted, and without it no workload can be told from another: "
         "mount it (mount -t cgroup2 none /sys/fs/cgroup), or boot with "
         "systemd.unified_cgroup_hierarchy=1"
     )
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    return bytes([int(found[1], 8)])
 
 
 def cgroup_id(path: Path) -> int:
@@ -45,8 +54,11 @@ def level(path: Path, mount: Path) -> int:
 
 
 def parse_membership(text: str) -> str | None:
-    """The v2 path in the content of /proc/PID/cgroup: the line that begins with `0::`."""
-    for line in text.splitlines():
+    """The v2 path in the content of /proc/PID/cgroup: the line that begins with `0::`.
+
+    A cgroup's name may hold every character but the line feed, so nothing else ends a line.
+    """
+    for line in text.split("\n"):
         if line.startswith("0::"):
             return line[3:]
     return None
@@ -62,6 +74,18 @@ def walk(root: Path) -> Iterator[Path]:
             pending.extend(child for child in folder.iterdir() if child.is_dir())
         except OSError:
             continue
+
+
+def ids(root: Path) -> Iterator[int]:
+    """Ids of `root` and every cgroup below it, without a system call for each."""
+    yield cgroup_id(root)
+    pending = [os.fspath(root)]
+    while pending:
+        with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield entry.inode()
+                    pending.append(entry.path)
 
 
 def pids(root: Path) -> Iterator[int]:

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads `agent.toml` from disk; what it may say is `agent.config`'s affair."""
+"""Reads `agent.toml` from disk; what it may say is `agent.config`'s affair.
+
+The host's name is the machine's, unless the file says another: one file serves a whole fleet.
+"""
 
 from __future__ import annotations
 
+import socket
 import tomllib
 from pathlib import Path
 
@@ -17,4 +21,5 @@ def read_config(path: Path) -> Config:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from error
+    table.setdefault("host_name", socket.gethostname())
     return parse_config(table, str(path))

@@ -7,14 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.core.abi import Outcome, counter_of
+from agent.core.abi import HELD_TIMES, Outcome, counter_of
 from agent.core.model import Reason
 from agent.edge.maps import BpfMap
+
+HELD_UNIT_NS = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """kind: "verdict" or "outcome"; names are as people read them, in lower case."""
+    """kind: "verdict", "outcome", or "held": how long connections waited for their process.
+
+    Names are as people read them, in lower case.
+    """
 
     kind: str
     direction: str
@@ -32,7 +37,17 @@ def read_counters(folder: Path) -> list[Count]:
         found.append(Count("verdict", direction.name.lower(), verdict.name.lower(), name, value))
     for index, value in _sums(folder / "outcomes"):
         found.append(Count("outcome", "", "", _name(Outcome, index), value))
+    for place, value in _sums(folder / "held_times"):
+        found.append(Count("held", "", "", _held_time(place), value))
     return found
+
+
+def _held_time(place: int) -> str:
+    """How long connections of this place of the histogram were held at most."""
+    if place == HELD_TIMES - 1:
+        return "longer"
+    microseconds = (2 << place) * HELD_UNIT_NS // 1000
+    return f"under_{microseconds}us"
 
 
 def _sums(path: Path) -> Iterator[tuple[int, int]]:

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 
 from agent.core.flows import Filter, Flow
 
@@ -53,9 +54,14 @@ class FlowLog:
         self._observers: set[Observer] = set()
         self._on_change = on_change
 
-    @property
-    def history(self) -> tuple[Flow, ...]:
-        return tuple(self._history)
+    def newest(self, chosen: Filter, count: int) -> list[Flow]:
+        """At most `count` of the kept ones that pass, oldest first."""
+        passed = (flow for flow in reversed(self._history) if chosen.passes(flow))
+        return list(islice(passed, count))[::-1]
+
+    def find(self, wanted: Callable[[Flow], bool]) -> Flow | None:
+        """The newest kept one that is wanted."""
+        return next(filter(wanted, reversed(self._history)), None)
 
     def add(self, flow: Flow) -> None:
         self._history.append(flow)

@@ -9,7 +9,7 @@ that no packet is judged before its socket could be tagged.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -27,6 +27,7 @@ class ProgramType(IntEnum):
     SOCK_OPS = 13
     RAW_TRACEPOINT = 17
     CGROUP_SOCK_ADDR = 18
+    TRACING = 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +94,26 @@ HOOKS = (
 )
 
 
+LISTENERS = Hook(
+    "cordon_listeners",
+    ProgramType.TRACING,
+    AttachType.TRACE_ITER,
+    "services older than the agent would answer without a tag",
+)
+"""Attached nowhere: `adopter` runs it over each network namespace. A kernel may be without."""
+ITERATED = "bpf_iter_tcp"
+
+
 @dataclass(frozen=True, slots=True)
 class Pins:
     """Folders of one instance in bpffs."""
 
     root: Path
+
+    @property
+    def bpffs(self) -> Path:
+        """The mount: `Config.pins` says how deep the root lies in it."""
+        return self.root.parent.parent
 
     @property
     def maps(self) -> Path:
@@ -116,8 +132,8 @@ class Pins:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
-def attach(pins: Pins, cgroup: Path) -> None:
-    """Attach every pinned program: all of them or, after an error, what was attached before.
+def attach(pins: Pins, cgroup: Path, chosen: Sequence[Hook] = HOOKS) -> None:
+    """Attach these pinned programs: all of them or, after an error, what was attached before.
 
     Raises BpfError that names the hook.
     """
@@ -130,7 +146,7 @@ def attach(pins: Pins, cgroup: Path) -> None:
                     attach_type=hook.attach_type,
                     tracepoint=hook.tracepoint,
                 )
-                for hook in HOOKS
+                for hook in chosen
             ]
         )
 

@@ -13,13 +13,28 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.core.abi import FLOW_EVENT, PROCESS_EVENT, ControlFlag, FlowEvent
+from agent.core.abi import (
+    FLOW_EVENT,
+    GENERATION_FLAG_BITS,
+    PROCESS_EVENT,
+    ControlFlag,
+    FlowEvent,
+    ProcessEventKind,
+)
 from agent.core.compile import compile_policy
-from agent.core.events import PolicyApplied, ProcessReport
+from agent.core.events import (
+    Event,
+    PolicyApplied,
+    ProcessReport,
+    ProcessReported,
+    ProcessStarted,
+    Verified,
+)
 from agent.core.model import Settings as PolicySettings
 from agent.core.model import Snapshot
-from agent.edge import cgroups, clock, hooks
+from agent.edge import cgroups, clock, guard, hooks
 from agent.edge.control_page import ControlPage
+from agent.edge.guard import Guard
 from agent.edge.maps import BpfMap
 from agent.edge.policy_maps import POLICY_MAPS, PolicyMaps, Settings
 from agent.edge.process_maps import ProcessMaps
@@ -29,6 +44,9 @@ HOLD_RTO_SECONDS = 0.020
 """First SYN time-out of a held socket: attestation takes less than 1 ms, a jiffy up to 10."""
 _MILLISECOND = 1_000_000
 _SECOND = 1_000_000_000
+_U32_MAX = 0xFFFFFFFF
+_CLOCK_LAG_SECONDS = 0.5
+"""The kernel side compares with its coarse clock, which lags by up to a jiffy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +75,8 @@ class Kernel:
             opened.callback(self.processes.close)
             self._policy = PolicyMaps(folder, self._control)
             opened.callback(self._policy.close)
+            self._guard = Guard(place.pins, place.root)
+            opened.callback(self._guard.close)
             self._rings = opened.enter_context(ExitStack())
             self._opened = opened.pop_all()
 
@@ -66,13 +86,15 @@ class Kernel:
 
     @property
     def attached(self) -> int:
-        return hooks.attached(self._place.pins)
+        """Hooks that run our programs, by the kernel's own word; 0 if the cgroup is gone."""
+        try:
+            return self._guard.attached
+        except OSError:
+            return 0
 
     def prepare(self) -> None:
         """What must be there before anything is attached, with a policy or without."""
-        root, mount = self._place.root, self._place.mount
-        self._control.write("cgroup_root", cgroups.cgroup_id(root))
-        self._control.write("cgroup_level", cgroups.level(root, mount))
+        self._name_root()
         self._control.write("hold_rto_jiffies", clock.jiffies(HOLD_RTO_SECONDS))
         self.set_observe(on=False)
         self.refresh_clock()
@@ -81,6 +103,11 @@ class Kernel:
             self._control.write("epoch_ns", defaults.epoch_ns)
             self._control.write("hold_limit_ns", defaults.hold_limit_ns)
             self._control.write("refusals_per_second", defaults.refusals_per_second)
+
+    def _name_root(self) -> None:
+        root, mount = self._place.root, self._place.mount
+        self._control.write("cgroup_root", cgroups.cgroup_id(root))
+        self._control.write("cgroup_level", cgroups.level(root, mount))
 
     def refresh_clock(self) -> None:
         self._control.write("wall_offset_ns", clock.wall_offset_ns())
@@ -93,6 +120,9 @@ class Kernel:
         """Compile and switch. Raises BpfError or ValueError; nothing is switched then."""
         started = time.monotonic()
         policy = compile_policy(snapshot)
+        if not self._control.generation:
+            grace = snapshot.settings.adoption_grace_seconds
+            self._control.write("adopted_until_s", min(int(started) + grace, _U32_MAX))
         applied = self._policy.apply(
             {name: getattr(policy, name) for name in POLICY_MAPS},
             int(policy.flags),
@@ -100,7 +130,31 @@ class Kernel:
             self._settings(snapshot.host, snapshot.settings),
         )
         seconds = time.monotonic() - started
-        return PolicyApplied(snapshot.version, applied.generation, applied.entries, seconds)
+        return PolicyApplied(
+            snapshot.version,
+            applied.generation,
+            applied.entries,
+            seconds,
+            self.adoption_ends(),
+        )
+
+    def adoption_ends(self) -> float:
+        """Unix seconds; 0 if it is over, or has not begun for want of a policy."""
+        left = self.adoption_left()
+        return clock.unix_seconds() + left + _CLOCK_LAG_SECONDS if left else 0.0
+
+    def adoption_left(self) -> float:
+        """Seconds for which sockets older than the first policy pass."""
+        if not self._control.generation:
+            return 0.0
+        return max(0.0, self._control.read("adopted_until_s") - time.monotonic())
+
+    def end_adoption(self) -> int:
+        """Have every socket judged anew: those whose grace is over among them. Returns the new
+        generation: same policy, same slot, the next serial number."""
+        generation = self._control.generation + (1 << GENERATION_FLAG_BITS)
+        self._control.write("generation", generation)
+        return generation
 
     def _settings(self, host: int, settings: PolicySettings) -> Settings:
         hold_limit_ms = self._place.hold_limit_ms
@@ -116,13 +170,31 @@ class Kernel:
     def attach(self) -> None:
         """Raises BpfError; nothing more is attached then than before."""
         hooks.attach(self._place.pins, self._place.root)
+        guard.clear_suspended(self._place.pins)
 
-    def process_reports(self, receive: Callable[[ProcessReport], None]) -> RingBuffer:
-        """The kernel's questions, one call each."""
+    def verify(self) -> Verified:
+        """Whether the kernel runs what was loaded; a question that fails is a fault, too."""
+        try:
+            missing = self._guard.missing()
+        except OSError as error:
+            missing = (f"cgroup {self._place.root}: {error.strerror}",)
+        return Verified(missing, self._guard.suspended)
+
+    def repair(self) -> None:
+        """Raises BpfError, BpffsError or OSError; what could be put back has been by then."""
+        self._name_root()  # it may be another folder of the same name
+        self._guard.repair()
+
+    def process_events(self, receive: Callable[[Event], None]) -> RingBuffer:
+        """The kernel's questions and news about processes, one call each."""
 
         def decode(record: bytes) -> None:
             event = PROCESS_EVENT.unpack(record)
-            receive(ProcessReport(event.tgid, event.generation, event.executable))
+            if event.kind == ProcessEventKind.STARTED:
+                receive(ProcessStarted(event.tgid))
+                return
+            report = ProcessReport(event.tgid, event.generation, event.executable)
+            receive(ProcessReported(report))
 
         return self._ring("process_events", decode)
 

@@ -141,10 +141,19 @@ def possible_cpus() -> int:
 
 
 def prog_load(
-    program_type: int, instructions: bytes, name: str, license_: str, attach_type: int
+    program_type: int,
+    instructions: bytes,
+    name: str,
+    license_: str,
+    attach_type: int,
+    attach_btf_id: int = 0,
 ) -> int:
     """Load a program and return its file descriptor. Raises BpfError with the verifier's words."""
-    opts = ProgLoadOpts(sz=ctypes.sizeof(ProgLoadOpts), expected_attach_type=attach_type)
+    opts = ProgLoadOpts(
+        sz=ctypes.sizeof(ProgLoadOpts),
+        expected_attach_type=attach_type,
+        attach_btf_id=attach_btf_id,
+    )
     arguments = (
         ctypes.c_int(program_type),
         name[:15].encode(),

@@ -19,6 +19,8 @@ from agent.edge import libbpf
 from agent.edge.libbpf import BpfError
 
 _QUERY_MAX = 64
+_QUERY_EFFECTIVE = 1
+"""BPF_F_QUERY_EFFECTIVE, include/uapi/linux/bpf.h."""
 
 
 class AttachType(IntEnum):
@@ -34,6 +36,7 @@ class AttachType(IntEnum):
     CGROUP_INET6_CONNECT = 11
     CGROUP_UDP4_SENDMSG = 14
     CGROUP_UDP6_SENDMSG = 15
+    TRACE_ITER = 28
 
 
 class LinkInfo(ctypes.Structure):
@@ -125,6 +128,28 @@ def link_create_cgroup(program_fd: int, cgroup_fd: int, attach_type: AttachType)
     )
 
 
+def run_iterator(program_fd: int) -> None:
+    """Let an iterator's program see every object of this thread's network namespace, once.
+
+    Raises BpfError; EAGAIN where the program itself gave up by returning 1.
+    """
+    what = "running an iterator"
+    link = libbpf.call(
+        "bpf_link_create", program_fd, 0, ctypes.c_int(AttachType.TRACE_ITER), None, what=what
+    )
+    try:
+        run = libbpf.call("bpf_iter_create", link, what=what)
+        try:
+            while os.read(run, 4096):
+                pass
+        except OSError as error:
+            raise BpfError(error.errno or 0, what) from error
+        finally:
+            os.close(run)
+    finally:
+        os.close(link)
+
+
 def link_update(link_fd: int, program_fd: int) -> None:
     libbpf.call("bpf_link_update", link_fd, program_fd, None, what="swapping a link's program")
 
@@ -141,15 +166,31 @@ def prog_fd_by_id(number: int) -> int:
     )
 
 
-def prog_query_cgroup(cgroup_fd: int, attach_type: AttachType) -> list[int]:
-    """Ids of the programs attached to this very cgroup."""
+def program_name(number: int) -> str:
+    """At most 15 bytes of it; empty where the program has gone meanwhile, or has no name."""
+    try:
+        fd = prog_fd_by_id(number)
+    except BpfError:
+        return ""
+    info = ProgInfo()
+    try:
+        _info(fd, info, "reading about a program")
+    finally:
+        os.close(fd)
+    return bytes(info.name).decode(errors="replace")
+
+
+def prog_query_cgroup(
+    cgroup_fd: int, attach_type: AttachType, *, effective: bool = False
+) -> list[int]:
+    """Ids of the programs attached to this very cgroup, or of all that run for it."""
     ids = (ctypes.c_uint32 * _QUERY_MAX)()
     count = ctypes.c_uint32(_QUERY_MAX)
     libbpf.call(
         "bpf_prog_query",
         cgroup_fd,
         ctypes.c_int(attach_type),
-        ctypes.c_uint32(0),
+        ctypes.c_uint32(_QUERY_EFFECTIVE if effective else 0),
         None,
         ids,
         ctypes.byref(count),

@@ -17,12 +17,13 @@ import os
 import platform
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.edge import bpffs, btf, compiler, libbpf, links, sources
+from agent.edge import bpffs, btf, compiler, features, libbpf, links, sources
 from agent.edge.compiler import Compiled, LoadFailed
-from agent.edge.hooks import HOOKS, Hook, Pins, attached
+from agent.edge.hooks import HOOKS, ITERATED, LISTENERS, Hook, Pins, attached
 from agent.edge.libbpf import BpfError
 from agent.edge.maps import BpfMap
 
@@ -70,12 +71,26 @@ def load(request: LoadRequest) -> LoadResult:
         return _result(started, build, loaded=False, pending=pending)
     if pinned_layout not in (0, layout):
         _discard_old_layout(pins)
+    _require_features()
     pins.make()
     _compile_and_pin(pins, root, text, defines)
     with BpfMap.open_pinned(pins.maps / "build") as build_map:
         for index, value in enumerate((layout, build)):
             build_map.put(index.to_bytes(4, "little"), value.to_bytes(8, "little"))
     return _result(started, build, loaded=True, pending=True)
+
+
+def try_load() -> float:
+    """Compile and load all, pin and attach nothing; returns the seconds. Raises LoadFailed."""
+    started = time.monotonic()
+    root = sources.source_root()
+    compiled = compiler.compile_parts(root, sources.assemble(root), _defines())
+    try:
+        for hook in HOOKS:
+            os.close(_load_program(compiled, hook, compiled.maps))
+    finally:
+        compiled.close()
+    return time.monotonic() - started
 
 
 def _result(started: float, build: int, *, loaded: bool, pending: bool) -> LoadResult:
@@ -86,6 +101,16 @@ def _result(started: float, build: int, *, loaded: bool, pending: bool) -> LoadR
         hooks_expected=len(HOOKS),
         attach_pending=pending,
     )
+
+
+def _require_features() -> None:
+    """All that is missing at once, by name, before anything is compiled."""
+    lacking = features.lacking()
+    if lacking:
+        raise LoadFailed(
+            f"this kernel ({platform.release()}) lacks {'; '.join(map(str, lacking))}. Nothing was "
+            "attached; Cordon needs Linux 6.1 or newer, and `cordonctl doctor` tells the rest"
+        )
 
 
 def _defines() -> list[str]:
@@ -124,6 +149,9 @@ def _compile_and_pin(pins: Pins, root: Path, text: str, defines: list[str]) -> N
         maps, fresh = _choose_maps(pins, compiled)
         for hook in HOOKS:
             programs[hook.function] = _load_program(compiled, hook, maps)
+        with suppress(LoadFailed):  # told when it is wanted and not there
+            iterated = btf.function_id(ITERATED)
+            programs[LISTENERS.function] = _load_program(compiled, LISTENERS, maps, iterated)
         for name in fresh:
             links.obj_pin(maps[name], pins.maps / name)
         for name, fd in programs.items():
@@ -146,7 +174,7 @@ def _choose_maps(pins: Pins, compiled: Compiled) -> tuple[Mapping[str, int], lis
     return maps, fresh
 
 
-def _load_program(compiled: Compiled, hook: Hook, maps: Mapping[str, int]) -> int:
+def _load_program(compiled: Compiled, hook: Hook, maps: Mapping[str, int], btf_id: int = 0) -> int:
     function = compiled.functions[hook.function]
     exchange = {fd: maps[name] for fd, name in function.maps.items()}
     try:
@@ -156,6 +184,7 @@ def _load_program(compiled: Compiled, hook: Hook, maps: Mapping[str, int]) -> in
             hook.function.removeprefix("cordon_"),
             LICENSE,
             int(hook.attach_type) if hook.attach_type is not None else 0,
+            btf_id,
         )
     except BpfError as error:
         raise LoadFailed(

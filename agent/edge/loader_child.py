@@ -30,6 +30,7 @@ async def run_loader(config: Path) -> Report:
     """Raises LoadError."""
     child = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-I" if sys.flags.isolated else "-P",  # never from the folder that somebody stands in
         "-m",
         "agent.cli.agent",
         "load",

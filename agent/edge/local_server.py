@@ -10,10 +10,13 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 import grpc.aio
 
+from agent.core import flow_explanation
+from agent.core.flow_explanation import Asked
 from agent.core.flows import Filter
 from agent.edge.flow_log import FlowLog, TooManyObservers
 from agent.edge.local_view import LocalView, flow_message
@@ -46,6 +49,11 @@ class LocalService(local_pb2_grpc.LocalServiceServicer):
     ) -> pb.ProcessesResponse:
         return await asyncio.to_thread(self._view.processes, request.pid)
 
+    async def Whois(
+        self, request: pb.WhoisRequest, context: grpc.aio.ServicerContext
+    ) -> pb.WhoisResponse:
+        return await asyncio.to_thread(self._view.whois, request.pid)
+
     async def Sockets(
         self, request: pb.SocketsRequest, context: grpc.aio.ServicerContext
     ) -> pb.SocketsResponse:
@@ -54,22 +62,46 @@ class LocalService(local_pb2_grpc.LocalServiceServicer):
     async def Observe(
         self, request: pb.ObserveRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.Flow]:
-        chosen = Filter(
-            frozenset(request.workloads),
-            frozenset(request.verdicts),
-            request.port,
-            request.direction,
-        )
+        chosen = _filter(request)
+        kept = self._flows.newest(chosen, request.last)
+        if request.kept_only:
+            for flow in kept:
+                yield flow_message(flow)
+            return
         try:
             observer = self._flows.watch(chosen)
         except TooManyObservers as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         try:
             await context.send_initial_metadata(())  # from now on nothing is missed
+            for flow in kept:
+                yield flow_message(flow)
             while True:
                 yield flow_message(await observer.next())
         finally:
             self._flows.leave(observer)
+
+    async def ExplainFlow(
+        self, request: pb.ExplainFlowRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ExplainFlowResponse:
+        flow = self._flows.find(flow_explanation.wanted(Asked(
+            request.id, request.protocol, (request.address, request.port),
+            (request.other_address, request.other_port),
+        )))  # fmt: skip
+        if flow is None:
+            return pb.ExplainFlowResponse()
+        return await asyncio.to_thread(self._view.explain, flow)
+
+
+def _filter(request: pb.ObserveRequest) -> Filter:
+    return Filter(
+        workloads=frozenset(request.workloads),
+        verdicts=frozenset(request.verdicts),
+        reasons=frozenset(request.reasons),
+        port=request.port,
+        direction=request.direction,
+        pid=request.pid,
+    )
 
 
 async def serve(path: Path, service: LocalService) -> grpc.aio.Server:
@@ -79,7 +111,7 @@ async def serve(path: Path, service: LocalService) -> grpc.aio.Server:
     local_pb2_grpc.add_LocalServiceServicer_to_server(service, server)
     before = os.umask(_SOCKET_UMASK)
     try:
-        server.add_insecure_port(f"unix:{path}")
+        server.add_insecure_port(f"unix:{quote(str(path))}")
         await server.start()
     except (RuntimeError, OSError) as error:
         raise LocalSocketError(f"cannot listen on {path}: {error}") from error

@@ -7,19 +7,38 @@ read core's state, which the loop replaces as a whole and never edits in place.
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
-from agent.core.abi import Process, SocketState
+import yaml
+
+from agent.core import flow_explanation, tagging, whois
+from agent.core.abi import Process, SocketFlag, SocketState
 from agent.core.agent import Agent
+from agent.core.attest import Facts
 from agent.core.flows import Flow, Names, enum_name, proof_name
 from agent.core.model import Identity, Mode, Reason, Snapshot, Verdict
 from agent.edge import clock, counters, sockets_view
 from agent.edge.hooks import HOOKS, Pins
 from agent.edge.kernel import Kernel
+from agent.edge.libbpf import BpfError
 from agent.edge.procfs import FactsUnreadable, ProcessGone, ProcessReader
 from agent.pb import local_pb2 as pb
+
+_NAMELESS = Names()
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What policies call things; replaced as a whole, for threads read it."""
+
+    snapshot: Snapshot | None = None
+    now: Names = _NAMELESS
+    before: Names = _NAMELESS
+    lasting: Names = _NAMELESS
 
 
 class LocalView:
@@ -33,7 +52,7 @@ class LocalView:
         self._started = time.monotonic()
         self._kernel: Kernel | None = None
         self._pins: Pins | None = None
-        self._names: tuple[Snapshot | None, Names] = (None, Names())
+        self._known = _Known()
 
     def open(self, kernel: Kernel, pins: Pins) -> None:
         """The datapath is loaded."""
@@ -42,11 +61,31 @@ class LocalView:
     @property
     def names(self) -> Names:
         """Of the policy in force."""
-        snapshot, names = self._names
-        if snapshot is not self._agent.snapshot and self._agent.snapshot is not None:
-            names = Names.of(self._agent.snapshot)
-            self._names = (self._agent.snapshot, names)
-        return names
+        return self._names_known().now
+
+    def _names_known(self) -> _Known:
+        known, snapshot, applied = self._known, self._agent.snapshot, self._agent.applied
+        if snapshot is None or applied is None:
+            return known
+        if snapshot is known.snapshot and applied.generation == known.now.generation:
+            return known
+        if applied.version != snapshot.version:
+            return known  # core is between the two
+        names = Names.of(snapshot, applied.generation)
+        self._known = _Known(snapshot, names, known.now, names.lasting)
+        return self._known
+
+    def names_under(self, generation: int) -> Names:
+        """Of the policy that judged under this generation of the kernel's.
+
+        The kernel switches a moment before core is told, and records wait in a ring: for a
+        generation that is neither in force nor the one before, what all policies share.
+        """
+        known = self._names_known()
+        for names in (known.now, known.before):
+            if names.generation == generation:
+                return names
+        return known.lasting
 
     def status(self) -> pb.StatusResponse:
         agent, snapshot = self._agent, self._agent.snapshot
@@ -59,6 +98,8 @@ class LocalView:
             hooks_expected=len(HOOKS),
             load_seconds=agent.load_seconds,
             lifelines=agent.lifelines,
+            repairs=agent.guarding.repairs,
+            tampering=agent.guarding.last,
             uptime_seconds=int(time.monotonic() - self._started),
         )
         if snapshot is not None:
@@ -81,9 +122,14 @@ class LocalView:
         if self._kernel is None or self._pins is None:
             return
         response.generation = self._kernel.generation
+        response.adoption_seconds_left = self._kernel.adoption_left()
         response.hooks_attached = self._kernel.attached
         response.processes = self._kernel.processes.count()
-        for count in counters.read_counters(self._pins.maps):
+        try:
+            counts = list(counters.read_counters(self._pins.maps))
+        except BpfError:
+            return  # somebody took the pins away: the rest is needed all the more
+        for count in counts:
             response.counters.add(
                 kind=count.kind,
                 direction=count.direction,
@@ -111,33 +157,77 @@ class LocalView:
 
     def _process(self, pid: int, entry: Process) -> pb.Process | None:
         """Evidence is found by attesting again: nothing is kept for each process."""
+        facts = self._facts(pid, entry)
+        return self._described(facts, entry) if facts is not None else None
+
+    def _facts(self, pid: int, entry: Process) -> Facts | None:
         try:
-            facts = self._reader.read(pid, self._agent.exe_paths)
+            return tagging.believed(self._reader.read(pid, self._agent.interest), entry)
         except (ProcessGone, FactsUnreadable):
             return None
+
+    def _described(self, facts: Facts, entry: Process) -> pb.Process:
         verdict = self._agent.judge(facts)
         segment, _, workload = self.names.identity(entry.identity).rpartition("/")
         return pb.Process(
-            pid=pid,
+            pid=facts.pid,
+            parent=facts.parent,
             command=facts.command,
             identity=entry.identity,
             workload=workload,
             segment=segment,
             mode=self._mode(entry.identity),
             state=_process_state(entry.identity),
-            evidence=verdict.evidence if verdict.identity == entry.identity else (),
+            evidence=map(_text, verdict.evidence) if verdict.identity == entry.identity else (),
             uid=facts.uid,
-            cgroup=facts.cgroup,
-            exe=facts.exe,
+            cgroup=_text(facts.cgroup),
+            exe=_text(facts.exe),
             age_seconds=clock.age_seconds(facts.started),
         )
+
+    def whois(self, pid: int) -> pb.WhoisResponse:
+        """Empty for a process that is not of this instance."""
+        response = pb.WhoisResponse()
+        for _, entry in self._entries(pid) if pid else ():
+            facts = self._facts(pid, entry)
+            if facts is None:
+                break
+            response.process.CopyFrom(self._described(facts, entry))
+            response.conflict = _text(self._agent.judge(facts).conflict)
+            for name, value in whois.described(facts).items():
+                response.facts[name] = _text(value)
+            for one in whois.candidates(facts, self._agent.workloads):
+                response.candidates.add(**{**asdict(one), "found": _text(one.found)})
+        return response
+
+    def explain(self, flow: Flow) -> pb.ExplainFlowResponse:
+        """Why a verdict is what it is, and what the policy in force says of it."""
+        answer = pb.ExplainFlowResponse(flow=flow_message(flow))
+        for process in self.processes(flow.pid).processes if flow.pid else ():
+            answer.process.CopyFrom(process)
+        snapshot = self._agent.snapshot
+        if snapshot is None:
+            answer.because = flow_explanation.because(flow)
+            return answer
+        found = flow_explanation.explain(flow, snapshot)
+        answer.mode = found.mode.name.lower()
+        answer.proof, answer.because = found.proof, found.because
+        answer.now_version = snapshot.version
+        if found.now is not None:
+            answer.now_verdict = found.now.verdict.name.lower()
+            answer.now_reason = found.now.reason.name.lower()
+            answer.now_rule = self.names.rule(found.now.rule)
+        if found.allow is not None:
+            answer.allow = yaml.safe_dump(dict(found.allow), sort_keys=False)
+        answer.notes.extend(found.notes)
+        return answer
 
     def sockets(self, pid: int) -> pb.SocketsResponse:
         if self._pins is None:
             return pb.SocketsResponse()
         pids = [number for number, _ in self._entries(pid)]
-        seen = sockets_view.sockets_of(pids, self._pins.maps)
-        return pb.SocketsResponse(sockets=self._sockets(seen))
+        seen, more = sockets_view.sockets_of(pids, self._pins.maps)
+        return pb.SocketsResponse(sockets=self._sockets(seen), more=more)
 
     def _sockets(self, seen: Iterable[sockets_view.SocketSeen]) -> Iterator[pb.Socket]:
         for one in seen:
@@ -149,6 +239,8 @@ class LocalView:
                 remote_address=one.remote[0],
                 remote_port=one.remote[1],
                 pid=one.pid,
+                cookie=one.cookie,
+                ipv6=one.family == socket.AF_INET6,
             )
             if one.kernel is not None:
                 self._add_state(message, one.kernel)
@@ -166,6 +258,15 @@ class LocalView:
         message.rule = state.rule
         message.rule_name = names.rule(state.rule)
         message.generation = state.generation
+        connected = bool(message.remote_address)
+        message.adopted = connected and bool(state.flags & SocketFlag.ADOPTED)
+        if message.adopted and self._kernel is not None:
+            message.adopted_seconds_left = self._kernel.adoption_left()
+
+
+def _text(path: str) -> str:
+    r"""A path may hold any byte, text only UTF-8: another byte is shown as \xff."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _process_state(identity: int) -> str:

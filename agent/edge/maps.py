@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from agent.edge import libbpf
 from agent.edge.libbpf import BpfError
@@ -212,7 +213,23 @@ class BpfMap:
         for key, stored in self.items():
             yield key, self._split(stored)
 
+    def count(self) -> int:
+        """How many entries; of a kind without batches, by walking the keys."""
+        if self.kind in _BATCHED:
+            return sum(count for count, _, _ in self._batches())
+        return sum(1 for _ in self.keys())
+
     def _items_batched(self) -> Iterator[tuple[bytes, bytes]]:
+        for count, keys, values in self._batches():
+            raw_keys, raw_values = keys.raw, values.raw
+            for index in range(count):
+                yield (
+                    raw_keys[index * self.key_size : (index + 1) * self.key_size],
+                    raw_values[index * self._stored_size : (index + 1) * self._stored_size],
+                )
+
+    def _batches(self) -> Iterator[tuple[int, ctypes.Array[Any], ctypes.Array[Any]]]:
+        """(entries, their keys, their values) of one system call each."""
         size = min(self.max_entries, BATCH)
         token = ctypes.create_string_buffer(max(self.key_size, 8))
         started = False
@@ -238,12 +255,7 @@ class BpfMap:
             if result < 0 and result != -errno.ENOENT:
                 raise BpfError(-result, self._what("reading a batch of"))
             started = True
-            raw_keys, raw_values = keys.raw, values.raw
-            for index in range(count.value):
-                yield (
-                    raw_keys[index * self.key_size : (index + 1) * self.key_size],
-                    raw_values[index * self._stored_size : (index + 1) * self._stored_size],
-                )
+            yield count.value, keys, values
             if result == -errno.ENOENT:
                 return
 

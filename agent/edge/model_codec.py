@@ -199,6 +199,8 @@ def encode_settings(settings: Settings) -> pb.Settings:
         epoch_seconds=settings.epoch_seconds,
         hold_limit_ms=settings.hold_limit_ms,
         refusal_events_per_second=settings.refusal_events_per_second,
+        hash_limit_mib=settings.hash_limit_mib,
+        adoption_grace_seconds=settings.adoption_grace_seconds,
     )
 
 
@@ -207,4 +209,6 @@ def decode_settings(message: pb.Settings) -> Settings:
         epoch_seconds=message.epoch_seconds,
         hold_limit_ms=message.hold_limit_ms,
         refusal_events_per_second=message.refusal_events_per_second,
+        hash_limit_mib=message.hash_limit_mib,
+        adoption_grace_seconds=message.adoption_grace_seconds,
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agent.core.abi import EXECUTABLE, PROCESS, Executable, Process
+from agent.core.abi import EXECUTABLE, EXECUTABLE_KEY, PROCESS, Executable, Process
+from agent.edge import cgroups
 from agent.edge.maps import BpfMap
 
 _KEY_SIZE = 4
@@ -37,7 +38,7 @@ class ProcessMaps:
         }
 
     def count(self) -> int:
-        return sum(1 for _ in self._processes.items())
+        return self._processes.count()
 
     def replace(self, pid: int, before: Process | None, after: Process) -> Process | None:
         """Write `after` unless the entry is no longer `before`; then return what it is now.
@@ -63,6 +64,16 @@ class ProcessMaps:
 
     def forget_executables(self) -> int:
         return self._executables.clear()
+
+    def forget_cgroups(self, root: Path) -> int:
+        """Forget what ran in cgroups that are gone: no process will ever be in one of their number
+        again. Returns how many executables that were."""
+        keys = [key for key, _ in self._executables.items()]
+        if not keys:
+            return 0
+        alive = set(cgroups.ids(root))  # after the keys: what is not there now has gone
+        gone = [key for key in keys if EXECUTABLE_KEY.unpack(key).cgroup not in alive]
+        return self._executables.delete_batch(gone)
 
     def close(self) -> None:
         self._processes.close()

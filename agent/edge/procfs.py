@@ -17,8 +17,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.core.attest import Facts
+from agent.core.attest import Facts, Interest
+from agent.core.containers import container_of
 from agent.edge import cgroups
+from agent.edge.hasher import HashCache, version_of
+from agent.edge.runtimes import RuntimeFiles
 
 PROC = Path("/proc")
 _DELETED = " (deleted)"
@@ -35,11 +38,16 @@ class FactsUnreadable(Exception):
 
 @dataclass
 class ProcessReader:
-    """root: the instance's cgroup root; mount: where cgroup v2 is mounted."""
+    """root: the instance's cgroup root; mount: where cgroup v2 is mounted.
+
+    hashes: of files that were hashed before; runtimes: what container runtimes say.
+    """
 
     root: Path
     mount: Path
     proc: Path = PROC
+    hashes: HashCache = field(default_factory=HashCache)
+    runtimes: RuntimeFiles = field(default_factory=RuntimeFiles)
     _users: dict[int, str] = field(default_factory=dict, repr=False)
     _groups: dict[int, str] = field(default_factory=dict, repr=False)
 
@@ -48,15 +56,32 @@ class ProcessReader:
         self._prefix = "" if below == "." else f"/{below}"
         self._mount_namespace = (self.proc / "self/ns/mnt").stat().st_ino
 
-    def forget_names(self) -> None:
-        """Look users and groups up afresh."""
+    def forget(self) -> None:
+        """Look users and groups up afresh, and try anew what could not be hashed."""
         self._users.clear()
         self._groups.clear()
+        self.hashes.forget_failures()
 
-    def read(self, pid: int, exe_paths: frozenset[str]) -> Facts:
+    def read(self, pid: int, interest: Interest) -> Facts:
         """Raises ProcessGone or FactsUnreadable."""
         with self._folder(pid) as folder:
-            return self._read(pid, folder, exe_paths)
+            return self._read(pid, folder, interest)
+
+    def open_executable(self, facts: Facts) -> int | None:
+        """A descriptor of the file that the process runs; None if it runs another one by now.
+
+        Raises ProcessGone or FactsUnreadable.
+        """
+        with self._folder(facts.pid) as folder:
+            fd = os.open("exe", os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=folder)
+            try:
+                found = os.fstat(fd)
+                same = (_kernel_device(found.st_dev), found.st_ino) == (facts.device, facts.inode)
+                if same and _stat(folder)[1] == facts.started:
+                    return os.dup(fd)
+            finally:
+                os.close(fd)
+        return None
 
     def unchanged(self, facts: Facts) -> bool:
         """Whether it is still the same process with the same image, user and cgroup.
@@ -64,14 +89,14 @@ class ProcessReader:
         Raises ProcessGone.
         """
         with self._folder(facts.pid) as folder:
-            _, started = _stat(folder)
+            started = _stat(folder)[1]
             uid, gid = _owner(folder)
-            device, inode = _executable(folder)[1:3]
-            now = (started, uid, gid, device, inode, self._cgroup(folder))
+            _, found = _executable(folder)
+            now = (started, uid, gid, *_file(found), self._cgroup(folder))
         then = (facts.started, facts.uid, facts.gid, facts.device, facts.inode, facts.cgroup)
         return now == then
 
-    def walk(self, exe_paths: frozenset[str]) -> tuple[dict[int, Facts], frozenset[int]]:
+    def walk(self, interest: Interest) -> tuple[dict[int, Facts], frozenset[int]]:
         """Facts of every process of the instance, and the pids of all, read or not."""
         seen: dict[int, Facts] = {}
         living: set[int] = set()
@@ -79,7 +104,7 @@ class ProcessReader:
             if not pid:
                 continue  # of another pid namespace than ours
             try:
-                seen[pid] = self.read(pid, exe_paths)
+                seen[pid] = self.read(pid, interest)
             except ProcessGone:
                 continue
             except FactsUnreadable:
@@ -97,16 +122,18 @@ class ProcessReader:
             yield folder
         except (FileNotFoundError, ProcessLookupError) as error:
             raise ProcessGone from error
-        except (OSError, ValueError, IndexError) as error:
+        except (OSError, ValueError, LookupError) as error:
             raise FactsUnreadable(str(error)) from error
         finally:
             os.close(folder)
 
-    def _read(self, pid: int, folder: int, exe_paths: frozenset[str]) -> Facts:
-        command, started = _stat(folder)
+    def _read(self, pid: int, folder: int, interest: Interest) -> Facts:
+        command, started, parent = _stat(folder)
         uid, gid = _owner(folder)
         cgroup = self._cgroup(folder)
-        exe, device, inode, ctime_ns, links = _executable(folder)
+        exe, found = _executable(folder)
+        device, inode = _file(found)
+        name, image = self._container(cgroup) if interest.containers else ("", "")
         return Facts(
             pid=pid,
             started=started,
@@ -118,15 +145,29 @@ class ProcessReader:
             cgroup=cgroup,
             cgroup_id=cgroups.cgroup_id(Path(f"{self.root}{cgroup}")),
             exe=exe,
-            exe_vouched=exe in exe_paths and self._is_on_host(folder, exe, device, inode),
+            exe_vouched=exe in interest.exe_paths and self._is_on_host(folder, exe, device, inode),
             inode=inode,
             device=device,
-            ctime_ns=ctime_ns,
-            links=links,
+            ctime_ns=found.st_ctime_ns if found is not None else 0,
+            links=found.st_nlink if found is not None else 0,
+            sha256=self._sha256(found) if interest.hashes else "",
+            container_name=name,
+            container_image=image,
+            parent=parent,
         )
 
+    def _sha256(self, found: os.stat_result | None) -> str | None:
+        if found is None:
+            return ""
+        hashed = self.hashes.get(version_of(found))
+        return hashed.sha256 if hashed is not None else None
+
+    def _container(self, cgroup: str) -> tuple[str, str]:
+        container = container_of(cgroup)
+        return self.runtimes.names(container) if container is not None else ("", "")
+
     def _cgroup(self, folder: int) -> str:
-        path = cgroups.parse_membership(_content(folder, "cgroup"))
+        path = cgroups.parse_membership(os.fsdecode(_content(folder, "cgroup")))
         if path is None or not f"{path}/".startswith(f"{self._prefix}/"):
             raise ProcessLookupError("it is not below the instance's cgroup root")
         return path[len(self._prefix) :] or "/"
@@ -161,27 +202,35 @@ class ProcessReader:
         return self._groups[gid]
 
 
-def _content(folder: int, name: str) -> str:
+def _text(folder: int, name: str) -> str:
+    return _content(folder, name).decode(errors="replace")
+
+
+def _content(folder: int, name: str) -> bytes:
     fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     try:
-        return os.read(fd, 65536).decode(errors="replace")
+        return os.read(fd, 65536)
     finally:
         os.close(fd)
 
 
-def _stat(folder: int) -> tuple[str, int]:
-    """Command and start time; the command may hold blanks and brackets (proc_pid_stat(5))."""
-    head, _, tail = _content(folder, "stat").rpartition(")")
+def _stat(folder: int) -> tuple[str, int, int]:
+    """Command, start time, parent; the command may hold blanks and brackets (proc_pid_stat(5))."""
+    head, _, tail = _text(folder, "stat").rpartition(")")
     fields = tail.split()
     if fields[0] in ("Z", "X"):
         raise ProcessLookupError("it has ended")
-    return head.partition("(")[2], int(fields[19])
+    return head.partition("(")[2], int(fields[19]), int(fields[1])
 
 
 def _owner(folder: int) -> tuple[int, int]:
-    """Real user and group."""
+    """Real user and group.
+
+    The first line holds the command, in which the kernel escapes line feeds and nothing else: what
+    str.splitlines takes for the end of a line would let a process write lines of its own.
+    """
     found = {}
-    for line in _content(folder, "status").splitlines():
+    for line in _text(folder, "status").split("\n"):
         name, _, value = line.partition(":")
         if name in ("Uid", "Gid"):
             found[name] = int(value.split()[0])
@@ -190,17 +239,22 @@ def _owner(folder: int) -> tuple[int, int]:
     return found["Uid"], found["Gid"]
 
 
-def _executable(folder: int) -> tuple[str, int, int, int, int]:
-    """Path, device, inode, ctime in ns, links; empty and zeros for a thread of the kernel."""
+def _executable(folder: int) -> tuple[str, os.stat_result | None]:
+    """Path and file; empty and None for a thread of the kernel."""
     try:
         path = os.readlink("exe", dir_fd=folder)
         found = os.stat("exe", dir_fd=folder)
     except FileNotFoundError:
         _stat(folder)  # gone, rather?
-        return "", 0, 0, 0, 0
+        return "", None
     if found.st_nlink == 0:
         path = path.removesuffix(_DELETED)
-    return path, _kernel_device(found.st_dev), found.st_ino, found.st_ctime_ns, found.st_nlink
+    return path, found
+
+
+def _file(found: os.stat_result | None) -> tuple[int, int]:
+    """Device and inode."""
+    return (0, 0) if found is None else (_kernel_device(found.st_dev), found.st_ino)
 
 
 def _kernel_device(device: int) -> int:

@@ -6,17 +6,21 @@ Links go first, so that no program runs on maps that are going.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 from agent.config import Config
 from agent.edge.flock import take_lock
+from agent.edge.guard import clear_suspended, mark_suspended
 from agent.edge.hooks import Pins
 
 
 def suspend(config: Config) -> int:
     """Detach every hook; programs, maps and policy stay pinned. Returns how many there were."""
-    return _unpin(Pins(config.pins).links)
+    pins = Pins(config.pins)
+    mark_suspended(pins)
+    return _unpin(pins.links)
 
 
 def uninstall(config: Config) -> int:
@@ -25,9 +29,12 @@ def uninstall(config: Config) -> int:
     try:
         pins = Pins(config.pins)
         count = sum(_unpin(folder) for folder in (pins.links, pins.programs, pins.maps))
+        clear_suspended(pins)
         for folder in (pins.links, pins.programs, pins.maps, pins.root):
             if folder.is_dir():
                 folder.rmdir()
+        with contextlib.suppress(OSError):
+            pins.root.parent.rmdir()  # of all instances: stays while there is another
         return count
     finally:
         os.close(lock)

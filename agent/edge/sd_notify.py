@@ -6,6 +6,20 @@ from __future__ import annotations
 import os
 import socket
 
+from agent.core.commands import Command, FeedWatchdog, NotifyReady, NotifyStatus
+
+
+def carry_out(command: Command) -> None:
+    match command:
+        case NotifyReady():
+            notify("READY=1")
+        case NotifyStatus():
+            notify(f"STATUS={command.text}")
+        case FeedWatchdog():
+            notify("WATCHDOG=1")
+        case _:
+            raise AssertionError(f"Unexpected command: {command}")
+
 
 def notify(*lines: str) -> None:
     """Send assignments such as READY=1. Never raises: it is news, not work."""

@@ -8,16 +8,33 @@ user or cgroup, an exit or a reuse of the number that slips between is seen at o
 
 from __future__ import annotations
 
-from agent.core.commands import ReadFacts, TagProcess, TagUnreadable, WalkProcesses
+from collections.abc import Iterable
+
+from agent.core.abi import Process
+from agent.core.adoption import SocketFacts
+from agent.core.commands import (
+    HashExecutable,
+    ReadFacts,
+    TagProcess,
+    TagSockets,
+    TagUnreadable,
+    WalkProcesses,
+    WalkSockets,
+)
 from agent.core.events import (
     Event,
+    ExecutableHashed,
     FactsNotRead,
     FactsRead,
     ProcessesWalked,
     ProcessReport,
     ProcessReported,
+    SocketsTagged,
+    SocketsWalked,
 )
-from agent.edge import clock
+from agent.edge import adopter, clock
+from agent.edge.hasher import Hasher, TooMany
+from agent.edge.hooks import Pins
 from agent.edge.maps import MapFull
 from agent.edge.process_maps import ProcessMaps
 from agent.edge.procfs import FactsUnreadable, ProcessGone, ProcessReader
@@ -26,16 +43,20 @@ from agent.edge.procfs import FactsUnreadable, ProcessGone, ProcessReader
 class Tagger:
     """What a method returns is what happened."""
 
-    def __init__(self, reader: ProcessReader, maps: ProcessMaps) -> None:
+    def __init__(
+        self, reader: ProcessReader, maps: ProcessMaps, hasher: Hasher, pins: Pins
+    ) -> None:
+        self._pins = pins
         self._reader = reader
         self._maps = maps
+        self._hasher = hasher
 
     def read_facts(self, command: ReadFacts) -> list[Event]:
         """Nothing, if the process has ended."""
         report = command.report
         before = self._maps.get(report.pid)
         try:
-            facts = self._reader.read(report.pid, command.exe_paths)
+            facts = self._reader.read(report.pid, command.interest)
         except ProcessGone:
             return []
         except FactsUnreadable as error:
@@ -64,8 +85,40 @@ class Tagger:
     def tag_unreadable(self, command: TagUnreadable) -> None:
         self._maps.replace(command.pid, command.before, command.after)
 
+    def hash(self, command: HashExecutable) -> list[Event]:
+        """Nothing, where the hasher will tell or the process has ended."""
+        facts, report = command.facts, command.report
+        try:
+            fd = self._reader.open_executable(facts)
+            if fd is None:
+                return [ProcessReported(report)]  # it has become another program
+            self._hasher.ask(report, fd, facts.exe, command.limit_bytes)
+        except ProcessGone:
+            return []
+        except (FactsUnreadable, OSError, TooMany) as error:
+            return [ExecutableHashed((report,), facts.exe, "", str(error))]
+        return []
+
     def walk(self, command: WalkProcesses) -> Event:
         """The entries first: what is in them and not seen alive after has ended."""
         actual = self._maps.all()
-        seen, living = self._reader.walk(command.exe_paths)
+        seen, living = self._reader.walk(command.interest)
         return ProcessesWalked(seen, living, actual, clock.monotonic_ns())
+
+    def walk_sockets(self, command: WalkSockets) -> Event:
+        """The entries last: what a process is when its sockets have been seen."""
+        pids = self._maps.all() if command.pid is None else (command.pid,)
+        sockets = adopter.walk(pids, self._pins.maps)
+        entries = self._entries_for(sockets, command.pid)
+        return SocketsWalked(tuple(sockets), entries, command.pid is None)
+
+    def _entries_for(self, sockets: Iterable[SocketFacts], pid: int | None) -> dict[int, Process]:
+        if pid is None:
+            return self._maps.all()
+        owners = {seen.state.tgid for seen in sockets if seen.state is not None}
+        found = ((owner, self._maps.get(owner)) for owner in owners | {pid})
+        return {owner: entry for owner, entry in found if entry is not None}
+
+    def tag_sockets(self, command: TagSockets) -> Event:
+        tagged = adopter.tag(command.tags, command.namespaces, self._pins)
+        return SocketsTagged(tagged.count, tagged.trouble)

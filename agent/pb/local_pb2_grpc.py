@@ -46,6 +46,11 @@ class LocalServiceStub:
                 request_serializer=cordon_dot_v1_dot_local__pb2.ProcessesRequest.SerializeToString,
                 response_deserializer=cordon_dot_v1_dot_local__pb2.ProcessesResponse.FromString,
                 _registered_method=True)
+        self.Whois = channel.unary_unary(
+                '/cordon.v1.LocalService/Whois',
+                request_serializer=cordon_dot_v1_dot_local__pb2.WhoisRequest.SerializeToString,
+                response_deserializer=cordon_dot_v1_dot_local__pb2.WhoisResponse.FromString,
+                _registered_method=True)
         self.Sockets = channel.unary_unary(
                 '/cordon.v1.LocalService/Sockets',
                 request_serializer=cordon_dot_v1_dot_local__pb2.SocketsRequest.SerializeToString,
@@ -55,6 +60,11 @@ class LocalServiceStub:
                 '/cordon.v1.LocalService/Observe',
                 request_serializer=cordon_dot_v1_dot_local__pb2.ObserveRequest.SerializeToString,
                 response_deserializer=cordon_dot_v1_dot_local__pb2.Flow.FromString,
+                _registered_method=True)
+        self.ExplainFlow = channel.unary_unary(
+                '/cordon.v1.LocalService/ExplainFlow',
+                request_serializer=cordon_dot_v1_dot_local__pb2.ExplainFlowRequest.SerializeToString,
+                response_deserializer=cordon_dot_v1_dot_local__pb2.ExplainFlowResponse.FromString,
                 _registered_method=True)
 
 
@@ -76,6 +86,13 @@ class LocalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Whois(self, request, context):
+        """One process, and why each workload is or is not its.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Sockets(self, request, context):
         """Inet sockets of this instance with their identities and cached verdicts.
         """
@@ -85,6 +102,13 @@ class LocalServiceServicer:
 
     def Observe(self, request, context):
         """Verdicts as they happen; ends when the caller goes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainFlow(self, request, context):
+        """Why one of the kept verdicts is what it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,6 +127,11 @@ def add_LocalServiceServicer_to_server(servicer, server):
                     request_deserializer=cordon_dot_v1_dot_local__pb2.ProcessesRequest.FromString,
                     response_serializer=cordon_dot_v1_dot_local__pb2.ProcessesResponse.SerializeToString,
             ),
+            'Whois': grpc.unary_unary_rpc_method_handler(
+                    servicer.Whois,
+                    request_deserializer=cordon_dot_v1_dot_local__pb2.WhoisRequest.FromString,
+                    response_serializer=cordon_dot_v1_dot_local__pb2.WhoisResponse.SerializeToString,
+            ),
             'Sockets': grpc.unary_unary_rpc_method_handler(
                     servicer.Sockets,
                     request_deserializer=cordon_dot_v1_dot_local__pb2.SocketsRequest.FromString,
@@ -112,6 +141,11 @@ def add_LocalServiceServicer_to_server(servicer, server):
                     servicer.Observe,
                     request_deserializer=cordon_dot_v1_dot_local__pb2.ObserveRequest.FromString,
                     response_serializer=cordon_dot_v1_dot_local__pb2.Flow.SerializeToString,
+            ),
+            'ExplainFlow': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainFlow,
+                    request_deserializer=cordon_dot_v1_dot_local__pb2.ExplainFlowRequest.FromString,
+                    response_serializer=cordon_dot_v1_dot_local__pb2.ExplainFlowResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -180,6 +214,33 @@ class LocalService:
             _registered_method=True)
 
     @staticmethod
+    def Whois(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cordon.v1.LocalService/Whois',
+            cordon_dot_v1_dot_local__pb2.WhoisRequest.SerializeToString,
+            cordon_dot_v1_dot_local__pb2.WhoisResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Sockets(request,
             target,
             options=(),
@@ -223,6 +284,33 @@ class LocalService:
             '/cordon.v1.LocalService/Observe',
             cordon_dot_v1_dot_local__pb2.ObserveRequest.SerializeToString,
             cordon_dot_v1_dot_local__pb2.Flow.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainFlow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cordon.v1.LocalService/ExplainFlow',
+            cordon_dot_v1_dot_local__pb2.ExplainFlowRequest.SerializeToString,
+            cordon_dot_v1_dot_local__pb2.ExplainFlowResponse.FromString,
             options,
             channel_credentials,
             insecure,

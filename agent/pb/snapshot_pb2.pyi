@@ -204,11 +204,15 @@ class Network(_message.Message):
     def __init__(self, identity: _Optional[int] = ..., address: _Optional[bytes] = ..., prefix_length: _Optional[int] = ...) -> None: ...
 
 class Settings(_message.Message):
-    __slots__ = ("epoch_seconds", "hold_limit_ms", "refusal_events_per_second")
+    __slots__ = ("epoch_seconds", "hold_limit_ms", "refusal_events_per_second", "hash_limit_mib", "adoption_grace_seconds")
     EPOCH_SECONDS_FIELD_NUMBER: _ClassVar[int]
     HOLD_LIMIT_MS_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_EVENTS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    HASH_LIMIT_MIB_FIELD_NUMBER: _ClassVar[int]
+    ADOPTION_GRACE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     epoch_seconds: int
     hold_limit_ms: int
     refusal_events_per_second: int
-    def __init__(self, epoch_seconds: _Optional[int] = ..., hold_limit_ms: _Optional[int] = ..., refusal_events_per_second: _Optional[int] = ...) -> None: ...
+    hash_limit_mib: int
+    adoption_grace_seconds: int
+    def __init__(self, epoch_seconds: _Optional[int] = ..., hold_limit_ms: _Optional[int] = ..., refusal_events_per_second: _Optional[int] = ..., hash_limit_mib: _Optional[int] = ..., adoption_grace_seconds: _Optional[int] = ...) -> None: ...

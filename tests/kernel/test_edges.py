@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from agent.edge import bpffs, btf, cgroups, libbpf, links, loader, sources
 from agent.edge.compiler import LoadFailed
-from agent.edge.hooks import HOOKS, Pins, attach, attached
+from agent.edge.hooks import HOOKS, ITERATED, Pins, ProgramType, attach, attached
 from agent.edge.libbpf import BpfError
 from agent.edge.links import Attachment, AttachType, LinkSet
 from agent.edge.maps import MMAPABLE, NO_PREALLOC, BpfMap, MapFull, MapKind, mmap_array
@@ -168,6 +169,24 @@ def link_lab(lab: Lab) -> Iterator[LinkLab]:
     yield made
     for fd in (made.cgroup, made.old, made.new):
         os.close(fd)
+
+
+GIVE_UP = bytes.fromhex("b700000001000000") + bytes.fromhex("9500000000000000")
+
+
+def test_iterator_that_gives_up_is_an_error(lab: Lab) -> None:
+    """As `cordon_listeners` does on a kernel that cannot mark listeners."""
+    program = libbpf.prog_load(
+        int(ProgramType.TRACING), GIVE_UP, "give_up", "GPL", int(AttachType.TRACE_ITER),
+        btf.function_id(ITERATED),
+    )  # fmt: skip
+    try:
+        assert lab["a"].puppet().listen(lab["a"].v4).ok
+        with pytest.raises(BpfError) as caught:
+            lab["a"].inside(lambda: links.run_iterator(program))
+        assert caught.value.errno == errno.EAGAIN
+    finally:
+        os.close(program)
 
 
 def test_links_are_made_swapped_and_removed(link_lab: LinkLab) -> None:

@@ -12,62 +12,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kernel.world import BASE, PORT, QUIET, Counterfeit, World, bare_syn
-from tests.lab import Forger, Segment, Sniffer, wait_until
+from tests.kernel.scene import Scene
+from tests.kernel.world import BASE, PORT, bare_syn
+from tests.lab import Segment, wait_until
 from tests.lab.cordon import cordon
-from tests.lab.packets import ACK, FIN, NOP, RST, SYN, option
+from tests.lab.packets import ACK, FIN, NOP, PSH, RST, SYN, option
 
 EXID = b"\xc0\xd1"
-
-
-@dataclasses.dataclass
-class Scene:
-    """The world with a listener at db, a forger on a's wire and a's keys in his hands."""
-
-    world: World
-    forger: Forger
-    sniffer: Sniffer
-    keys: Counterfeit
-
-    def tagged(self, identity: str | int = "web", **wrong: object) -> Segment:
-        syn = bare_syn(self.world)
-        number = self.keys.identity(identity) if isinstance(identity, str) else identity
-        return syn.with_options(self.keys.tag_for(syn, "b", number, **wrong))  # type: ignore[arg-type]
-
-    def send(self, segment: Segment) -> None:
-        self.forger.send(segment, self.world.b)
-
-    def refused(self, segment: Segment, reason: str) -> None:
-        """Send it; it must be refused for this reason, and nothing must answer."""
-        before = self.world.refused_at_server(reason)
-        self.sniffer.clear()
-        self.send(segment)
-        wait_until(
-            lambda: self.world.refused_at_server(reason) > before,
-            f"b refused it as {reason}; it counted {self.world.cordon['b'].verdicts()}",
-            timeout=2.0,
-        )
-        assert not [c for c in self.sniffer.collect(0.05) if c.outgoing], "b answered it"
-
-    def accepted(self, segment: Segment) -> None:
-        self.sniffer.clear()
-        self.send(segment)
-        self.sniffer.wait_for(
-            lambda c: (
-                c.outgoing
-                and c.segment.is_syn_ack
-                and c.segment.destination_port == segment.source_port
-            ),
-            "b's SYN-ACK",
-        )
 
 
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
     with cordon(BASE) as running:
-        world = World.build(running)
-        world.listen()
-        yield Scene(world, Forger(world.a), Sniffer(world.b), Counterfeit.of(running, "a"))
+        yield Scene.of(running)
 
 
 def test_a_right_tag_made_by_hand_is_accepted(scene: Scene) -> None:
@@ -110,8 +67,14 @@ def test_tag_of_an_unknown_host_is_refused(scene: Scene) -> None:
 
 
 def test_host_may_speak_only_for_workloads_that_can_run_on_it(scene: Scene) -> None:
-    """Root on host a has a's keys, but db cannot run there: db's match names b's unit only."""
-    scene.refused(scene.tagged(0x7FFFFF), "tag_identity")
+    """Root on host a has a's keys; that db cannot run there, every other host knows."""
+    running = scene.world.cordon
+    assert "db.service}" in BASE
+    running.host_fields["b"] = {"labels": "{role: b}"}
+    running.apply(BASE.replace("db.service}", "db.service, host: {role: b}}"))
+    scene.refused(scene.tagged("db"), "tag_identity")
+    running.host_fields["b"] = {}
+    running.apply(BASE)
 
 
 def test_workload_without_an_allow_is_refused_with_a_right_tag(scene: Scene) -> None:
@@ -224,9 +187,20 @@ def test_stranger_without_agent_is_refused(scene: Scene) -> None:
     scene.refused(Segment("192.0.2.200", scene.world.b.v4, 4711, PORT), "no_rule")
 
 
-@pytest.mark.parametrize(
-    "flags", [RST, FIN | ACK, ACK, ACK | 0x08], ids=["rst", "fin", "ack", "data"]
-)
+OUTSIDE = {
+    "rst": RST,
+    "fin": FIN | ACK,
+    "ack": ACK,
+    "data": ACK | PSH,
+    "syn and rst": SYN | RST,
+    "syn and fin": SYN | FIN,
+    "syn and ack": SYN | ACK,
+    "nothing": 0,
+    "all": FIN | SYN | RST | PSH | ACK,
+}
+
+
+@pytest.mark.parametrize("flags", OUTSIDE.values(), ids=OUTSIDE.keys())
 def test_tag_outside_a_handshake_opens_nothing(scene: Scene, flags: int) -> None:
     syn = dataclasses.replace(bare_syn(scene.world), flags=flags)
     tagged = syn.with_options(scene.keys.tag_for(syn, "b", scene.keys.identity("web")))
@@ -234,20 +208,3 @@ def test_tag_outside_a_handshake_opens_nothing(scene: Scene, flags: int) -> None
     scene.send(tagged)
     answers = [c.segment for c in scene.sniffer.collect(0.1) if c.outgoing]
     assert all(segment.flags & RST for segment in answers), answers
-
-
-def test_forged_syn_ack_does_not_spoil_the_connection(scene: Scene) -> None:
-    """A forger answers first; the client ignores him and connects to the real server."""
-    world = scene.world
-    forger = Forger(world.b)
-    client = world.web.connect(world.b.v4, PORT)
-    assert client.ok
-    assert client.handle
-    world.web.close(client.handle, reset=True)
-    fake = Segment(
-        world.b.v4, world.a.v4, PORT, 45678, sequence=1, acknowledgment=2, flags=SYN | ACK
-    )
-    forger.send(fake, world.a)
-    again = world.web.connect(world.b.v4, PORT, timeout=QUIET)
-    assert again.ok, again
-    world.web.close(again.handle, reset=True)

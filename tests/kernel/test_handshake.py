@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kernel.world import ALLOW, BASE, PORT, QUIET, Counterfeit, World, policy
+from tests.kernel.world import ALLOW, BASE, PORT, QUIET, World, policy
 from tests.lab import Sniffer, drop_first, wait_until
 from tests.lab.cordon import cordon
+from tests.lab.counterfeit import Counterfeit
 from tests.lab.packets import EXPERIMENT_2
 from tests.lab.puppet import md5_option
 

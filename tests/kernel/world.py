@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the datapath tests share: a small world of workloads, and tags made by hand.
+"""What the datapath tests share: a small world of workloads.
 
 Host a: `web` and `other` (segment front), `loner` (matches no workload). Host b: `db` (segment
 data). The base policy enforces both segments and lets web reach db on port 5432.
@@ -8,12 +8,9 @@ data). The base policy enforces both segments and lets web reach db on port 5432
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from agent.core import tag
-from agent.pb import snapshot_pb2
 from tests.lab import LabHost, Puppet, Reply, Segment
 from tests.lab.cordon import Cordon
 from tests.lab.puppet import Option
@@ -116,66 +113,6 @@ class World:
 
 _ports = itertools.count(40000)
 _sequences = itertools.count(1_000_000, 7919)
-
-
-@dataclass(frozen=True)
-class Counterfeit:
-    """What host a's kernel would write, in our hands: its keys, from its own snapshot."""
-
-    snapshot: snapshot_pb2.Snapshot
-
-    @classmethod
-    def of(cls, cordon: Cordon, host: str) -> Counterfeit:
-        signed = snapshot_pb2.SignedSnapshot.FromString(cordon[host].snapshot.read_bytes())
-        return cls(snapshot_pb2.Snapshot.FromString(signed.payload))
-
-    def identity(self, workload: str) -> int:
-        return next(
-            number
-            for number, name in self.snapshot.names.items()
-            if name.split("/")[-1] == workload
-        )
-
-    def peer(self, name: str) -> snapshot_pb2.Peer:
-        return next(peer for peer in self.snapshot.peers if peer.name == name)
-
-    def epoch(self) -> int:
-        return int(time.time()) // self.snapshot.settings.epoch_seconds
-
-    def key(self, to: str, epoch: int) -> bytes:
-        return next(key.key for key in self.peer(to).keys if key.epoch == epoch)
-
-    def tag_for(
-        self,
-        segment: Segment,
-        to: str,
-        identity: int,
-        *,
-        key: bytes | None = None,
-        host: int | None = None,
-        epoch: int | None = None,
-        direction: int = 0,
-    ) -> bytes:
-        """The option for a segment, right in all that is not given otherwise."""
-        epoch = self.epoch() if epoch is None else epoch
-        host = self.snapshot.host if host is None else host
-        key = self.key(to, epoch) if key is None else key
-        mac = tag.tag_mac(
-            key,
-            tag.MacInput(
-                direction=direction,
-                identity=identity,
-                host=host,
-                epoch=epoch,
-                sequence=segment.sequence,
-                source=tag.address_bytes(segment.source),
-                destination=tag.address_bytes(segment.destination),
-                source_port=segment.source_port,
-                destination_port=segment.destination_port,
-                acknowledged=segment.acknowledgment if direction else 0,
-            ),
-        )
-        return tag.Tag(identity=identity, host=host, epoch=epoch, mac=mac).encode()
 
 
 def bare_syn(world: World, port: int = PORT) -> Segment:

@@ -8,6 +8,7 @@ of the agent, so that a fault in the agent cannot hide in the tool that looks fo
 from tests.lab.errors import LabError
 from tests.lab.host import LabHost
 from tests.lab.lab import Lab
+from tests.lab.load import Lane, Load
 from tests.lab.loss import PacketLoss, drop_first
 from tests.lab.packets import Segment
 from tests.lab.process import LabProcess
@@ -23,6 +24,8 @@ __all__ = [
     "LabError",
     "LabHost",
     "LabProcess",
+    "Lane",
+    "Load",
     "PacketLoss",
     "Puppet",
     "Reply",

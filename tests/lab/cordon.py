@@ -8,6 +8,7 @@ the agent's check of it, the kernel. `apply` returns when every agent has switch
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,9 +25,18 @@ from tests.lab.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 AGENT = [sys.executable, "-m", "agent.cli.agent"]
-READY_SECONDS = 20.0
-SWITCH_SECONDS = 10.0
+READY_SECONDS = 60.0
+"""Compiling takes 2 s of a processor, of which a loaded machine gives each of many little."""
+SWITCH_SECONDS = 30.0
 RPC_SECONDS = 5.0
+CTL_SECONDS = 30.0
+_IMPATIENT = [
+    ("grpc.initial_reconnect_backoff_ms", 20),
+    ("grpc.min_reconnect_backoff_ms", 20),
+    ("grpc.max_reconnect_backoff_ms", 100),
+    ("grpc.use_local_subchannel_pool", 1),
+]
+"""A killed agent is back in half a second; gRPC would look again after a whole one."""
 
 
 @dataclass
@@ -86,7 +96,7 @@ class CordonHost:
 
     def stub(self) -> local_pb2_grpc.LocalServiceStub:
         if self._channel is None:
-            self._channel = grpc.insecure_channel(f"unix:{self.socket}")
+            self._channel = grpc.insecure_channel(f"unix:{self.socket}", options=_IMPATIENT)
         return local_pb2_grpc.LocalServiceStub(self._channel)
 
     def status(self) -> local_pb2.StatusResponse:
@@ -102,6 +112,10 @@ class CordonHost:
 
     def outcomes(self) -> dict[str, int]:
         return {c.reason: c.value for c in self.status().counters if c.kind == "outcome"}
+
+    def held_times(self) -> dict[str, int]:
+        """How many connections were held for how long."""
+        return {c.reason: c.value for c in self.status().counters if c.kind == "held"}
 
     def sockets(self, pid: int = 0) -> list[local_pb2.Socket]:
         answer = self.stub().Sockets(local_pb2.SocketsRequest(pid=pid), timeout=RPC_SECONDS)
@@ -124,6 +138,30 @@ class CordonHost:
     def _attested(self, pid: int) -> bool:
         answer = self.stub().Processes(local_pb2.ProcessesRequest(pid=pid), timeout=RPC_SECONDS)
         return bool(answer.processes) and answer.processes[0].state != "pending"
+
+    def observe(self) -> Iterator[local_pb2.Flow]:
+        """Verdicts as they happen, none missed from the return of this call on.
+
+        Ends with grpc.RpcError when the agent ends or this host is closed.
+        """
+        flows = self.stub().Observe(local_pb2.ObserveRequest())
+        flows.initial_metadata()
+        return flows
+
+    def ctl(self, *arguments: str) -> str:
+        """What `cordonctl` answers about this host."""
+        command = [sys.executable, "-m", "agent.cli.ctl", *arguments, "--socket", str(self.socket)]
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=CTL_SECONDS, check=False
+        )
+        assert done.returncode == 0, done
+        return done.stdout
+
+    def kill9(self) -> None:
+        """SIGKILL to the agent; what it pinned stays in force."""
+        assert self.agent is not None, "start the agent first"
+        self.agent.kill9()
+        self.close()
 
     def close(self) -> None:
         if self._channel is not None:

@@ -85,6 +85,12 @@ class LabProcess:
         """What it has written to its log so far."""
         return self.log.read_text(encoding="utf-8", errors="replace") if self.log else ""
 
+    def write_line(self, text: str) -> None:
+        """A line into its standard input, which must be a pipe."""
+        assert self.popen.stdin is not None, f"{self.argv[0]} was started without a pipe"
+        self.popen.stdin.write(text.encode() + b"\n")
+        self.popen.stdin.flush()
+
     def wait(self, timeout: float = 10.0) -> int:
         """Wait for its end and return the exit status."""
         try:

@@ -101,7 +101,7 @@ class Puppet:
         try:
             stdin.write(json.dumps(batch).encode() + b"\n")
             stdin.flush()
-            line = _read_line(stdout, bound)
+            line = read_line(stdout, bound)
         except (OSError, TimeoutError) as failure:
             raise LabError(f"the puppet in {self.unit} (pid {self.pid}): {failure}") from None
         results = json.loads(line)
@@ -267,7 +267,7 @@ def _reply(op: Op, result: dict[str, Any]) -> Reply:
     )
 
 
-def _read_line(stream: IO[bytes], bound: float) -> bytes:
+def read_line(stream: IO[bytes], bound: float) -> bytes:
     """One whole line; nothing is ever buffered beyond it, as each answer awaits its question."""
     deadline = time.monotonic() + bound
     got = b""

@@ -206,7 +206,7 @@ class Agent:
         assert heard.base_digest == digest(self.entries)
         return apply(self.entries, heard.removals, heard.upserts)
 
-    def missing(self, entries: Entries, desk: Desk) -> set[tuple[int, int]]:
+    def missing(self, entries: Entries, desk: Desk) -> set[tuple[int | bytes, int]]:
         """Keys for now that this content needs and that are not there."""
         now = desk.unix // desk.settings.epoch_seconds
         wanted = {(peer, now) for peer in (0, *entries[Section.PEERS]) if peer != self.number}

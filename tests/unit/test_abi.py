@@ -31,7 +31,6 @@ _ENUMS: Mapping[str, Iterable[IntEnum | IntFlag]] = {
     "ACTION": abi.RuleAction,
     "PEER": abi.PeerFlag,
     "MODE_FLAG": abi.ModeFlag,
-    "SEEN": abi.SeenFlag,
     "PROCESS_EVENT": abi.ProcessEventKind,
 }
 

@@ -8,10 +8,11 @@ import pytest
 from agent.core.attest import (
     Facts,
     attest,
-    exe_paths,
+    first_failure,
     follows_from_executable_key,
+    interest,
     units_of,
-    unsupported,
+    without_executable,
 )
 from agent.core.model import Identity, Selector, Workload
 
@@ -98,6 +99,7 @@ def test_selector_holds(selector: Selector) -> None:
         Selector(group="payments"),
         Selector(sha256="00" * 32),
         Selector(container="abc", exe="/opt/payments/bin/api"),
+        Selector(sha256="ab" * 32, user="root"),
     ],
 )
 def test_selector_does_not_hold(selector: Selector) -> None:
@@ -154,11 +156,89 @@ def test_policy_with_groups_is_not_kept_by_executable() -> None:
     assert not follows_from_executable_key([workload(300, Selector(exe="/bin/a", group="b"))])
 
 
-def test_selectors_that_are_not_read_are_told() -> None:
-    found = unsupported([workload(300, Selector(sha256="a")), workload(301, Selector(user="b"))])
-    assert found == ("s/w300",)
+HASH = Selector(sha256="ab" * 32, user="payments")
 
 
-def test_exe_paths_are_those_that_policy_names() -> None:
+def test_hash_is_wanted_only_where_all_else_holds() -> None:
+    found = attest(FACTS, [workload(300, HASH), workload(301, Selector(user="payments"))])
+    assert (found.identity, found.wants_hash) == (301, True)
+    other = attest(replace(FACTS, user="web"), [workload(300, HASH)])
+    assert (other.identity, other.wants_hash) == (Identity.HOST, False)
+
+
+@pytest.mark.parametrize(("sha256", "identity"), [("ab" * 32, 300), ("cd" * 32, 301), ("", 301)])
+def test_known_hash_decides(sha256: str, identity: int) -> None:
+    workloads = [workload(300, HASH), workload(301, Selector(exe=FACTS.exe, user="payments"))]
+    found = attest(replace(FACTS, sha256=sha256), workloads)
+    assert (found.identity, found.wants_hash) == (identity, False)
+
+
+def test_executable_that_is_not_believed_matches_neither_path_nor_hash() -> None:
+    facts = without_executable(replace(FACTS, sha256="ab" * 32))
+    both = [workload(300, HASH), workload(301, Selector(exe=FACTS.exe, unit="payments-*"))]
+    assert attest(facts, both).identity == Identity.HOST
+    assert not attest(facts, both).wants_hash
+
+
+def in_container(**facts: str) -> Facts:
+    return replace(FACTS, cgroup=f"/system.slice/docker-{'1a' * 32}.scope", **facts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pattern", ["1a" * 32, "1a" * 6, "web", "we*", "id=1a1a*", "name=web",
+                                     "image=nginx:1.*"])  # fmt: skip
+def test_container_is_known_by_id_name_and_image(pattern: str) -> None:
+    facts = in_container(container_name="web", container_image="nginx:1.25")
+    assert attest(facts, [workload(300, Selector(container=pattern))]).identity == 300
+
+
+@pytest.mark.parametrize("pattern", ["2b" * 32, "1a" * 5, "nginx:1.25", "image=web", "name=1a*"])
+def test_other_container_is_not_it(pattern: str) -> None:
+    facts = in_container(container_name="web", container_image="nginx:1.25")
+    assert attest(facts, [workload(300, Selector(container=pattern))]).identity == Identity.HOST
+
+
+def test_path_in_a_container_holds_beside_the_container() -> None:
+    facts = replace(in_container(container_name="web"), exe_vouched=False)
+    assert attest(facts, [workload(300, Selector(exe=FACTS.exe))]).identity == Identity.HOST
+    beside = Selector(exe=FACTS.exe, container="web")
+    assert attest(facts, [workload(300, beside)]).identity == 300
+
+
+def test_container_and_unit_are_equally_specific() -> None:
+    facts = in_container(container_name="web")
+    both = [workload(300, Selector(container="web")), workload(301, Selector(unit="docker-*"))]
+    assert "w300 and s/w301" in attest(facts, both).conflict
+
+
+@pytest.mark.parametrize(
+    ("selector", "failing", "found"),
+    [
+        (Selector(unit="web.service", user="root"), "unit", "payments-api.service"),
+        (Selector(exe="/bin/a"), "exe", "/opt/payments/bin/api"),
+        (Selector(cgroup="/a", exe="/bin/a"), "cgroup", "/system.slice/payments-api.service"),
+        (Selector(container="web"), "container", ""),
+        (Selector(user="root"), "user", "payments"),
+        (Selector(group="7"), "group", "pay"),
+        (Selector(user="payments", sha256="00" * 32), "sha256", "not read yet"),
+    ],
+)
+def test_first_selector_that_fails_is_named_with_its_value(
+    selector: Selector, failing: str, found: str
+) -> None:
+    check = first_failure(FACTS, selector)
+    assert check is not None
+    assert (check.selector, check.found) == (failing, found)
+
+
+def test_alternative_that_holds_has_no_failure() -> None:
+    assert first_failure(FACTS, Selector(user="payments", exe=FACTS.exe)) is None
+
+
+def test_interest_is_what_policy_names() -> None:
     named = [workload(300, Selector(exe="/bin/a"), Selector(user="b"))]
-    assert exe_paths(named) == {"/bin/a"}
+    found = interest(named, 5)
+    assert found.exe_paths == {"/bin/a"}
+    assert not found.containers
+    assert not found.hashes
+    more = interest([workload(300, HASH), workload(301, Selector(container="a"))], 5)
+    assert (more.containers, more.hashes, more.hash_limit_bytes) == (True, True, 5)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -135,6 +136,11 @@ def test_explain_refuses_a_snapshot_that_is_not_genuine(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_of_the_list_exists(name: str) -> None:
     assert run(name, "--help").exit_code == 0
+
+
+def test_the_readme_names_only_commands_that_exist() -> None:
+    named = set(re.findall(r"^\S*cordonctl (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert {"compile", "status"} <= named <= set(COMMANDS)
 
 
 def test_help_imports_no_command() -> None:

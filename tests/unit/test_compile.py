@@ -507,7 +507,7 @@ def test_an_entry_that_any_peer_would_answer_alike_is_left_out() -> None:
 
 
 def test_too_many_entries_are_refused_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(compile._BOUNDS, "rules", 3)
+    monkeypatch.setitem(compile.BOUNDS, "rules", 3)
     with pytest.raises(compile.PolicyTooLarge, match="4 entries of `rules`, more than the 3"):
         compiled(rule(1, direction=IN, ports=(tcp(80),)))
 

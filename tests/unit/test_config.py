@@ -82,3 +82,35 @@ def test_file_that_is_not_toml_is_refused_by_name(tmp_path: Path) -> None:
 def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.toml: cannot be read: No such file"):
         read_config(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("127.0.0.1:9420", "127.0.0.1:9420"), ("[::1]:1", "[::1]:1"), ("0.0.0.0:65535", None)],
+)
+def test_metrics_are_served_at_an_address_or_not_at_all(text: str, said: str | None) -> None:
+    endpoint = parse_config({**GOOD, "metrics": text}, "agent.toml").metrics
+    assert str(endpoint) == (said or text)
+    assert endpoint is not None
+    assert endpoint.loopback is (said is not None)
+    assert parse_config({**GOOD, "metrics": "off"}, "agent.toml").metrics is None
+
+
+@pytest.mark.parametrize(
+    "value", ["localhost:1", "127.0.0.1", "127.0.0.1:65536", "::1:9420", "[127.0.0.1]:1", "", 9420]
+)
+def test_metrics_endpoint_that_is_none_is_refused(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"metrics is .*expected an address with a port"):
+        parse_config({**GOOD, "metrics": value}, "agent.toml")
+
+
+def test_certificate_without_its_key_is_refused() -> None:
+    with pytest.raises(ConfigError, match="metrics_certificate and metrics_key together"):
+        parse_config({**GOOD, "metrics_certificate": "/c.pem"}, "agent.toml")
+
+
+def test_log_level_is_one_of_four() -> None:
+    assert parse_config(GOOD, "agent.toml").log_level == "info"
+    assert parse_config({**GOOD, "log_level": "debug"}, "agent.toml").log_level == "debug"
+    with pytest.raises(ConfigError, match="log_level is 'loud', expected one of debug, info"):
+        parse_config({**GOOD, "log_level": "loud"}, "agent.toml")

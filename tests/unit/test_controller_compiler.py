@@ -194,10 +194,9 @@ def test_hosts_flags_and_settings_reach_the_snapshot() -> None:
          "p.yaml:30: neither from nor to names anything that runs on a managed host"),
         ("kind: Workload\nname: x\nsegment: gone\nmatch: [{exe: /x}]\n",
          "p.yaml:32: segment: segment gone has no Segment document"),
-        (f"kind: Workload\nname: x\nsegment: lone\nmatch: [{{sha256: {'a' * 64}}}]\n",
-         "p.yaml:33: match[0].sha256: the selector sha256 is not supported yet by this version"),
-        ("kind: Workload\nname: x\nsegment: lone\nmatch: [{exe: /x, gid: 5}]\n",
-         "p.yaml:33: match[0].gid: the selector gid is not supported yet by this version"),
+        ("kind: Workload\nname: x\nsegment: lone\nmatch: [{container: 'image=nginx:*'}]\n",
+         "p.yaml:33: match[0]: a tie: Workload x and Workload web (p.yaml:13) could match the same "
+         "process equally well on host a"),
         ("kind: Workload\nname: x\nsegment: lone\nmatch: [{unit: nginx.service}]\n",
          "p.yaml:33: match[0]: a tie: Workload x and Workload web (p.yaml:13) have the same "
          "selectors on host a"),

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who every process of the instance is, under the policy in force. Pure.
+
+The kernel asks about one process, a walk about all. Most answers follow at once; one that hangs on
+the content of an executable is put off: the process is `pending` until its hash is there, and the
+kernel's hold limit sees to it that nobody waits for longer than the policy says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agent.core import attest, events, tagging
+from agent.core.attest import Attestation, Facts, Interest
+from agent.core.commands import (
+    Command,
+    HashExecutable,
+    Level,
+    Log,
+    ReadFacts,
+    TagUnreadable,
+    WalkProcesses,
+    WalkSockets,
+)
+from agent.core.events import ProcessReport
+from agent.core.model import FIRST_WORKLOAD_IDENTITY, Identity, Snapshot, Workload
+
+MAX_WALKS = 5
+"""A walk that changed something is followed by another, for a child may have copied an old tag
+meanwhile. Under endless churn this is the end of it; the next exec or policy does the rest."""
+MAX_CONFLICTS_TOLD = 100
+
+
+class Roster:
+    """What is asked of processes, and the answers as commands."""
+
+    def __init__(self) -> None:
+        self.interest = Interest()
+        self._workloads: tuple[Workload, ...] = ()
+        self._cacheable = False
+        self._walks = 0
+        self._told: set[str] = set()
+
+    def put_in_force(self, snapshot: Snapshot) -> None:
+        limit = snapshot.settings.hash_limit_mib << 20
+        self.interest = attest.interest(snapshot.workloads, limit)
+        self._workloads = snapshot.workloads
+        self._cacheable = attest.follows_from_executable_key(snapshot.workloads)
+        self._told.clear()
+        self._walks = 0
+
+    def walk_anew(self) -> WalkProcesses:
+        """The first of a row of walks."""
+        self._walks = 0
+        return self.walk()
+
+    def walk(self) -> WalkProcesses:
+        return WalkProcesses(self.interest)
+
+    def judge(self, facts: Facts) -> Attestation:
+        return attest.attest(facts, self._workloads)
+
+    def on_reported(self, report: ProcessReport) -> list[Command]:
+        return [ReadFacts(report, self.interest)]
+
+    def on_facts(self, event: events.FactsRead) -> list[Command]:
+        if tagging.superseded(event.report, event.before):
+            return []
+        facts = tagging.believed(event.facts, event.before)
+        verdict = self.judge(facts)
+        identity = Identity.PENDING if verdict.wants_hash else verdict.identity
+        hash_failed = self.interest.hashes and facts.sha256 == ""
+        cacheable = self._cacheable and not (
+            verdict.conflict or verdict.wants_hash or hash_failed or facts is not event.facts
+        )
+        commands = self._warn_conflict(facts, verdict)
+        commands += tagging.tag_reported(event, identity, cacheable)
+        if any(event.report.executable) and identity >= FIRST_WORKLOAD_IDENTITY:
+            commands.append(WalkSockets(event.report.pid))  # what it was started with
+        if verdict.wants_hash:
+            commands.append(self._hash(event.report, event.facts))
+        return commands
+
+    def _hash(self, report: ProcessReport, facts: Facts) -> HashExecutable:
+        return HashExecutable(report, facts, self.interest.hash_limit_bytes)
+
+    def on_facts_not_read(self, event: events.FactsNotRead) -> list[Command]:
+        after = tagging.host_entry(event)
+        if after is None or event.before is None:
+            return []
+        said = Log(
+            Level.WARNING,
+            "cannot attest a process, it counts as host",
+            (("pid", event.report.pid), ("reason", event.reason)),
+        )
+        return [said, TagUnreadable(event.report.pid, event.before, after)]
+
+    def on_hashed(self, event: events.ExecutableHashed) -> list[Command]:
+        """Look again at everyone who waited: without hashes, if there is none to be had."""
+        interest = self.interest
+        commands: list[Command] = []
+        if not event.sha256:
+            interest = replace(interest, hashes=False)
+            commands += self._tell_once(
+                event.path,
+                "cannot hash an executable, no sha256 matches it",
+                (("path", event.path), ("reason", event.reason)),
+            )
+        commands += [ReadFacts(report, interest) for report in event.reports]
+        return commands
+
+    def on_walked(self, event: events.ProcessesWalked) -> tuple[list[Command], bool]:
+        """What to do, and whether this was the last walk of its row."""
+        identities: dict[int, int] = {}
+        hashes: list[Command] = []
+        warnings: list[Command] = []
+        for pid, read in event.seen.items():
+            before = event.actual.get(pid)
+            facts = tagging.believed(read, before)
+            verdict = self.judge(facts)
+            warnings += self._warn_conflict(facts, verdict)
+            identities[pid] = verdict.identity
+            if verdict.wants_hash:
+                identities[pid] = Identity.PENDING
+                generation = before.generation if before is not None else 0
+                hashes.append(self._hash(ProcessReport(pid, generation), read))
+        commands = tagging.reconcile(event, identities)
+        last = not commands or self._walks >= MAX_WALKS
+        commands += [*hashes, *warnings]
+        if not last:
+            self._walks += 1
+            commands.append(self.walk())
+        return commands, last
+
+    def _warn_conflict(self, facts: Facts, verdict: Attestation) -> list[Command]:
+        if not verdict.conflict:
+            return []
+        return self._tell_once(facts.command, "identity conflict", (("reason", verdict.conflict),))
+
+    def _tell_once(
+        self, about: str, message: str, fields: tuple[tuple[str, str | int | float], ...]
+    ) -> list[Command]:
+        """Once for each command or file and policy, so that churn does not fill the log."""
+        if about in self._told or len(self._told) >= MAX_CONFLICTS_TOLD:
+            return []
+        self._told.add(about)
+        return [Log(Level.WARNING, message, fields)]

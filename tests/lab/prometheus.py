@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real Prometheus on a lab host, as Debian packages it, and its promtool."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import subprocess
+import urllib.parse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.lab.host import LabHost
+from tests.lab.process import LabProcess
+from tests.lab.waiting import wait_until
+
+ADDRESS = "127.0.0.1:9090"
+START_SECONDS = 20.0
+_ANSWER_SECONDS = 5.0
+
+
+@dataclass
+class Prometheus:
+    """Runs in the unit prometheus.service of its host and ends with the lab."""
+
+    host: LabHost
+    process: LabProcess
+
+    @classmethod
+    def start(cls, host: LabHost, config: str) -> Prometheus:
+        """Returns when it answers."""
+        file = host.write_file("prometheus/prometheus.yml", config)
+        argv = [
+            "/usr/bin/prometheus",
+            f"--config.file={file}",
+            f"--storage.tsdb.path={file.parent / 'data'}",
+            f"--web.listen-address={ADDRESS}",
+        ]
+        started = cls(host, host.spawn(argv, "prometheus.service"))
+        wait_until(started._ready, f"Prometheus on {host.name} answers", timeout=START_SECONDS)
+        return started
+
+    def _ready(self) -> bool:
+        assert self.process.alive, self.process.output()
+        try:
+            self._get("/-/ready")
+        except OSError:
+            return False
+        return True
+
+    def _get(self, path: str) -> bytes:
+        return http_get(self.host, f"http://{ADDRESS}{path}")
+
+    def query(self, expression: str) -> dict[tuple[tuple[str, str], ...], float]:
+        """Labels (without the target's own) -> value, of an instant query."""
+        path = "/api/v1/query?" + urllib.parse.urlencode({"query": expression})
+        found: list[dict[str, Any]] = json.loads(self._get(path))["data"]["result"]
+        return {
+            tuple(
+                sorted(
+                    (name, value)
+                    for name, value in one["metric"].items()
+                    if name not in ("__name__", "instance", "job")
+                )
+            ): float(one["value"][1])
+            for one in found
+        }
+
+
+def http_get(host: LabHost, url: str) -> bytes:
+    """From inside the host's network, by this process, which no agent looks at.
+
+    Raises OSError, also for an answer that is not 200.
+    """
+
+    def work() -> bytes:
+        parts = urllib.parse.urlsplit(url)
+        connection = http.client.HTTPConnection(parts.netloc, timeout=_ANSWER_SECONDS)
+        with contextlib.closing(connection):
+            connection.request("GET", f"{parts.path}?{parts.query}")
+            answer = connection.getresponse()
+            body = answer.read()
+            if answer.status != 200:
+                raise OSError(f"{url}: {answer.status} {body.decode(errors='replace')}")
+            return body
+
+    return host.inside(work)
+
+
+def promtool(*argv: str | Path, input: str = "") -> str:
+    """What promtool prints. AssertionError with its words if it finds fault."""
+    command: Sequence[str] = ["/usr/bin/promtool", *map(str, argv)]
+    done = subprocess.run(
+        command, input=input, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
+    assert not done.stderr.strip(), f"{' '.join(command)}: {done.stderr}"
+    return done.stdout

@@ -1,0 +1,373 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The facts of a process: all of one process and never of two, whatever it calls itself."""
+
+from __future__ import annotations
+
+import ctypes
+import getpass
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from agent.core.attest import Interest
+from agent.edge import cgroups
+from agent.edge.procfs import FactsUnreadable, ProcessGone, ProcessReader
+
+PR_SET_NAME = 15
+NO_PATHS = Interest()
+
+
+def paths(named: set[str]) -> Interest:
+    return Interest(exe_paths=frozenset(named))
+
+
+@dataclass
+class FakeProc:
+    """A folder in the shape of /proc, and one in that of a cgroup hierarchy.
+
+    The instance guards `guarded`, which lies below the mount, as in a lab.
+    """
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.mount = self.folder / "cgroup"
+        self.root = self.mount / "guarded"
+        self.proc = self.folder / "proc"
+        self.add_cgroup("")
+        (self.proc / "self/ns").mkdir(parents=True)
+        (self.folder / "mount-namespace").touch()
+        (self.proc / "self/ns/mnt").symlink_to(self.folder / "mount-namespace")
+        self.reader = ProcessReader(self.root, self.mount, self.proc)
+
+    def add_cgroup(self, name: str) -> Path:
+        path = self.root / name
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "cgroup.procs").touch()
+        return path
+
+    def add(
+        self,
+        pid: int,
+        *,
+        command: str = "web",
+        state: str = "S",
+        started: int = 1000,
+        cgroup: str = "/guarded/web.service",
+        exe: Path | None = Path("/bin/sh"),
+    ) -> Path:
+        """A process of user 1001 and group 1002 (real ids; the others differ)."""
+        folder = self.proc / str(pid)
+        (folder / "ns").mkdir(parents=True)
+        numbers = " ".join(["0"] * 18)
+        (folder / "stat").write_text(f"{pid} ({command}) {state} {numbers} {started} 0 0\n")
+        (folder / "status").write_text(
+            f"Name:\t{command}\nState:\tS\nUid:\t1001\t0\t0\t0\nGid:\t1002\t0\t0\t0\n"
+        )
+        (folder / "cgroup").write_bytes(b"1:name=systemd:/x\n0::" + os.fsencode(cgroup) + b"\n")
+        (folder / "ns/mnt").symlink_to(self.folder / "mount-namespace")
+        if exe is not None:
+            (folder / "exe").symlink_to(exe)
+        below = self.add_cgroup(cgroup.removeprefix("/guarded").removeprefix("/"))
+        with (below / "cgroup.procs").open("a") as members:
+            members.write(f"{pid}\n")
+        return folder
+
+    def own_namespace(self, pid: int) -> None:
+        """Give the process another mount namespace than ours."""
+        link = self.proc / str(pid) / "ns/mnt"
+        link.unlink()
+        link.touch()
+
+    def end(self, pid: int) -> None:
+        shutil.rmtree(self.proc / str(pid))
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> FakeProc:
+    return FakeProc(tmp_path)
+
+
+# ---- one process
+
+
+def test_facts_are_those_of_the_files(fake: FakeProc) -> None:
+    exe = fake.folder / "web"
+    exe.touch()
+    fake.add(42, exe=exe)
+    facts = fake.reader.read(42, NO_PATHS)
+    assert (facts.pid, facts.started, facts.command) == (42, 1000, "web")
+    assert (facts.uid, facts.gid) == (1001, 1002)
+    assert facts.cgroup == "/web.service"
+    assert facts.cgroup_id == (fake.root / "web.service").stat().st_ino
+    found = exe.stat()
+    device = os.major(found.st_dev) << 20 | os.minor(found.st_dev)
+    assert (facts.exe, facts.inode, facts.device) == (str(exe), found.st_ino, device)
+    assert (facts.ctime_ns, facts.links) == (found.st_ctime_ns, 1)
+
+
+def test_the_root_of_the_instance_is_a_slash(fake: FakeProc) -> None:
+    fake.add(42, cgroup="/guarded")
+    assert fake.reader.read(42, NO_PATHS).cgroup == "/"
+
+
+@pytest.mark.parametrize("cgroup", ["/elsewhere", "/guarded-not", "/", "/../guarded"])
+def test_a_process_outside_the_root_is_none_of_ours(fake: FakeProc, cgroup: str) -> None:
+    fake.add(42, cgroup="/guarded")
+    (fake.proc / "42/cgroup").write_text(f"0::{cgroup}\n")
+    with pytest.raises(ProcessGone):
+        fake.reader.read(42, NO_PATHS)
+
+
+@pytest.mark.parametrize(
+    "command", ["a b", "a) S 1 (b", ")", "(", "\x0bUid:0\x0bGid:0", "Uid:\x850", "x\x1cUid:0"]
+)
+def test_a_command_cannot_forge_what_stands_beside_it(fake: FakeProc, command: str) -> None:
+    fake.add(42, command=command)
+    facts = fake.reader.read(42, NO_PATHS)
+    assert (facts.command, facts.uid, facts.gid, facts.started) == (command, 1001, 1002, 1000)
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"\x0b", "\u2028".encode(), b"0::", b"a b"])
+def test_a_cgroup_may_have_any_name(fake: FakeProc, name: bytes) -> None:
+    fake.add(42, cgroup=f"/guarded/web.service/{os.fsdecode(name)}")
+    facts = fake.reader.read(42, NO_PATHS)
+    assert os.fsencode(facts.cgroup) == b"/web.service/" + name
+    assert facts.cgroup_id == (fake.root / "web.service" / os.fsdecode(name)).stat().st_ino
+
+
+@pytest.mark.parametrize("state", ["Z", "X"])
+def test_what_has_ended_is_gone_also_before_it_is_reaped(fake: FakeProc, state: str) -> None:
+    fake.add(42, state=state)
+    with pytest.raises(ProcessGone):
+        fake.reader.read(42, NO_PATHS)
+
+
+def test_what_is_not_there_is_gone(fake: FakeProc) -> None:
+    with pytest.raises(ProcessGone):
+        fake.reader.read(42, NO_PATHS)
+
+
+def test_a_cgroup_that_vanishes_meanwhile_takes_its_process_along(fake: FakeProc) -> None:
+    fake.add(42)
+    shutil.rmtree(fake.root / "web.service")
+    with pytest.raises(ProcessGone):
+        fake.reader.read(42, NO_PATHS)
+
+
+def test_a_thread_of_the_kernel_has_no_executable(fake: FakeProc) -> None:
+    fake.add(2, exe=None, cgroup="/guarded")
+    facts = fake.reader.read(2, NO_PATHS)
+    assert (facts.exe, facts.inode, facts.device, facts.links) == ("", 0, 0, 0)
+
+
+@pytest.mark.parametrize("file", ["stat", "status"])
+def test_what_cannot_be_understood_is_not_gone(fake: FakeProc, file: str) -> None:
+    (fake.add(42) / file).write_text("nonsense")
+    with pytest.raises(FactsUnreadable):
+        fake.reader.read(42, NO_PATHS)
+
+
+# ---- whether a path of an executable is to be believed
+
+
+def test_a_path_is_vouched_for_only_if_policy_names_it(fake: FakeProc) -> None:
+    fake.add(42)
+    assert fake.reader.read(42, paths({"/bin/sh"})).exe_vouched
+    assert not fake.reader.read(42, paths({"/bin/true"})).exe_vouched
+
+
+def test_in_another_mount_namespace_the_hosts_own_file_is_compared(fake: FakeProc) -> None:
+    fake.add(42)
+    fake.own_namespace(42)
+    assert fake.reader.read(42, paths({"/bin/sh"})).exe_vouched
+
+
+@pytest.mark.parametrize("on_the_host", ["nothing", "another file", "the same file"])
+def test_a_path_is_believed_if_the_host_has_that_very_file_there(
+    fake: FakeProc, monkeypatch: pytest.MonkeyPatch, on_the_host: str
+) -> None:
+    """A relative path stands for one that means another file in the process's own namespace."""
+    folder = fake.add(42, exe=Path("image"))
+    (folder / "image").touch()
+    fake.own_namespace(42)
+    host = fake.folder / "host"
+    host.mkdir()
+    monkeypatch.chdir(host)
+    if on_the_host == "another file":
+        Path("image").touch()
+    elif on_the_host == "the same file":
+        Path("image").symlink_to(folder / "image")
+    facts = fake.reader.read(42, paths({"image"}))
+    assert (facts.exe, facts.exe_vouched) == ("image", on_the_host == "the same file")
+
+
+# ---- whether it is still the same
+
+
+def test_nothing_has_changed(fake: FakeProc) -> None:
+    fake.add(42)
+    assert fake.reader.unchanged(fake.reader.read(42, NO_PATHS))
+
+
+@pytest.mark.parametrize("what", ["started", "uid", "cgroup", "exe"])
+def test_any_change_is_seen(fake: FakeProc, what: str) -> None:
+    fake.add(42)
+    facts = fake.reader.read(42, NO_PATHS)
+    fake.end(42)
+    changed = {"started": {"started": 1001}, "cgroup": {"cgroup": "/guarded/b.service"},
+               "exe": {"exe": Path("/bin/cat")}}  # fmt: skip
+    fake.add(42, **changed.get(what, {}))  # type: ignore[arg-type]
+    if what == "uid":
+        status = fake.proc / "42/status"
+        status.write_text(status.read_text().replace("1001", "1003"))
+    assert not fake.reader.unchanged(facts)
+
+
+def test_another_process_of_that_number_is_not_asked_when_the_first_is_gone(
+    fake: FakeProc,
+) -> None:
+    fake.add(42)
+    facts = fake.reader.read(42, NO_PATHS)
+    fake.end(42)
+    with pytest.raises(ProcessGone):
+        fake.reader.unchanged(facts)
+
+
+# ---- all processes
+
+
+def test_walk_reads_every_process_below_the_root(fake: FakeProc) -> None:
+    fake.add(1, cgroup="/guarded")
+    fake.add(2, cgroup="/guarded/a.service")
+    fake.add(3, cgroup="/guarded/a.service/deep")
+    fake.add(4, cgroup="/elsewhere")
+    seen, living = fake.reader.walk(NO_PATHS)
+    assert {pid: facts.cgroup for pid, facts in seen.items()} == {
+        1: "/", 2: "/a.service", 3: "/a.service/deep",
+    }  # fmt: skip
+    assert living == {1, 2, 3}
+
+
+def test_walk_tells_the_unreadable_from_the_gone(fake: FakeProc) -> None:
+    (fake.add(1) / "status").write_text("nonsense")
+    fake.add(2)
+    fake.end(2)
+    with (fake.root / "cgroup.procs").open("a") as members:
+        members.write("0\n")  # a process of another pid namespace
+    seen, living = fake.reader.walk(NO_PATHS)
+    assert not seen
+    assert living == {1}
+
+
+# ---- names of users
+
+
+def test_names_are_kept_until_they_are_to_be_forgotten(
+    fake: FakeProc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.add(42)
+    asked: list[int] = []
+
+    def look_up(uid: int) -> None:
+        asked.append(uid)
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", look_up)
+    assert [fake.reader.read(42, NO_PATHS).user for _ in range(3)] == [""] * 3
+    fake.reader.forget()
+    fake.reader.read(42, NO_PATHS)
+    assert asked == [1001, 1001]
+
+
+# ---- real processes
+
+
+@pytest.fixture
+def reader() -> ProcessReader:
+    mount = cgroups.mount_point()
+    return ProcessReader(mount, mount)
+
+
+@pytest.fixture
+def sleeper() -> Iterator[int]:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        _await_command(child.pid, "sleep")
+        yield child.pid
+        child.kill()
+
+
+def _await_command(pid: int, command: str) -> None:
+    """Until its exec has happened: Popen returns after, or just before it."""
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}/comm").read_text().strip() != command:
+        assert time.monotonic() < deadline, f"waited 10 s for {command} to be executed"
+        time.sleep(0.01)
+
+
+def test_a_real_process_is_read(reader: ProcessReader, sleeper: int) -> None:
+    exe = os.path.realpath(shutil.which("sleep") or "")
+    facts = reader.read(sleeper, paths({exe}))
+    assert (facts.command, facts.uid, facts.user) == ("sleep", os.getuid(), getpass.getuser())
+    assert (facts.exe, facts.exe_vouched, facts.inode) == (exe, True, os.stat(exe).st_ino)
+    assert reader.unchanged(facts)
+
+
+def test_a_real_process_that_ends_is_gone(reader: ProcessReader) -> None:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        _await_command(child.pid, "sleep")
+        facts = reader.read(child.pid, NO_PATHS)
+        child.kill()
+    with pytest.raises(ProcessGone):
+        reader.unchanged(facts)
+
+
+def test_a_real_exec_is_seen(reader: ProcessReader) -> None:
+    script = "read go; exec sleep 60"
+    with subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE) as child:
+        _await_command(child.pid, "sh")
+        facts = reader.read(child.pid, NO_PATHS)
+        assert child.stdin is not None
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        _await_command(child.pid, "sleep")
+        assert not reader.unchanged(facts)
+        child.kill()
+
+
+def test_a_deleted_executable_keeps_its_path(reader: ProcessReader, tmp_path: Path) -> None:
+    exe = tmp_path / "mine"
+    shutil.copy(shutil.which("sleep") or "", exe)
+    with subprocess.Popen([exe, "60"]) as child:
+        _await_command(child.pid, "mine")
+        exe.unlink()
+        facts = reader.read(child.pid, NO_PATHS)
+        child.kill()
+    assert (facts.exe, facts.links) == (str(exe), 0)
+
+
+def test_a_real_process_cannot_claim_another_user_by_its_name(reader: ProcessReader) -> None:
+    """The kernel writes the name into /proc/PID/status and escapes line feeds alone."""
+    forged = b"\x0bUid:77\x0bGid:7"
+    libc = ctypes.CDLL(None)
+    before = Path("/proc/self/comm").read_text().strip()
+    libc.prctl(PR_SET_NAME, forged, 0, 0, 0)
+    try:
+        facts = reader.read(os.getpid(), NO_PATHS)
+    finally:
+        libc.prctl(PR_SET_NAME, before.encode(), 0, 0, 0)
+    assert facts.command.encode() == forged
+    assert (facts.uid, facts.gid) == (os.getuid(), os.getgid())
+
+
+def test_walk_finds_this_very_process(reader: ProcessReader) -> None:
+    seen, living = reader.walk(NO_PATHS)
+    assert os.getpid() in living
+    assert seen[os.getpid()].exe == os.path.realpath(sys.executable)
