@@ -18,8 +18,8 @@ test: setup unit store kernel ## every test (root)
 unit: setup ## tests that need no root, in seconds
 	@$(PYTHON) -m pytest -q tests/unit
 
-store: setup ## the controller's store and server, on SQLite and on a real PostgreSQL
-	@$(PYTHON) -m pytest -q tests/store tests/server
+store: setup ## the controller: its store on both databases, its server, its streams
+	@$(PYTHON) -m pytest -q tests/store tests/server tests/control
 
 kernel: setup ## tests with real programs in the kernel (root)
 	@$(PYTHON) -m pytest -q tests/kernel

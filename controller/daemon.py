@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from agent.edge import clock, logs, sd_notify
 from agent.pb import enrolment_pb2_grpc
 from controller.config import ControllerConfig
-from controller.services import policy, tls
+from controller.services import metrics, policy, tls
 from controller.services.enrolment import JoiningServicer, RenewingServicer
 from controller.services.issuing import Issuer
 from controller.services.policy import PolicyServicer
@@ -86,6 +86,7 @@ class Controller:
         self._parts = Parts(config, storage, self._issuer, publisher, servicer)
         self._own: OwnCertificate
         self._healthy = True
+        self._metrics: metrics.MetricsPort | None = None
         self.main: Server
         self.joining: Server
 
@@ -124,7 +125,8 @@ class Controller:
         self._own = OwnCertificate(
             self._issuer, config.name, config.names, settings.certificate_seconds
         )
-        await self._own.renew()
+        self._renewed(await self._own.renew())
+        metrics.store_up.set(1)
 
     async def _open_ports(self) -> None:
         config = self._config
@@ -134,6 +136,8 @@ class Controller:
         joining = await self.joining.start(
             config.listen_enrolment, tls.enrolment_credentials(self._own)
         )
+        if config.listen_metrics:
+            self._metrics = metrics.MetricsPort(config.listen_metrics)
         logs.write("info", "serving",
                    [("controller", config.name), ("main", main), ("enrolment", joining),
                     ("trust_domain", self._issuer.trust_domain)])  # fmt: skip
@@ -145,6 +149,8 @@ class Controller:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._metrics:
+            await asyncio.to_thread(self._metrics.close)
 
     async def _guard(self, part: Callable[[], Awaitable[None]]) -> None:
         """The only place that catches broadly: the service manager starts a new controller."""
@@ -162,25 +168,35 @@ class Controller:
 
     async def _look(self) -> None:
         """Authorities, own certificate, and by that whether the database answers."""
+        pause = LEAST_SECONDS
         while True:
             due = self._own.shown.issued.renew_after - clock.unix_seconds()
-            await asyncio.sleep(min(LOOK_SECONDS, max(due, LEAST_SECONDS)))
-            try:
-                changed = await self._issuer.refresh()
-                if changed or self._own.due(clock.unix_seconds()):
-                    shown = await self._own.renew()
-                    logs.write("info", "own certificate renewed",
-                               [("generation", shown.generation),
-                                ("expires", shown.issued.expires)])  # fmt: skip
-            except StorageError as error:
-                logs.write("warning", f"no store, will retry in {LOOK_SECONDS:.0f} s",
-                           [("reason", error)])  # fmt: skip
-                await self._set_healthy(healthy=False)
-            else:
-                await self._set_healthy(healthy=True)
+            await asyncio.sleep(min(LOOK_SECONDS, max(due, pause)))
+            pause = await self._look_once()
+
+    async def _look_once(self) -> float:
+        """After how many seconds a look is of use again."""
+        try:
+            changed = await self._issuer.refresh()
+            if changed or self._own.due(clock.unix_seconds()):
+                self._renewed(await self._own.renew())
+        except StorageError as error:
+            logs.write("warning", f"no store, will retry in {LOOK_SECONDS:.0f} s",
+                       [("reason", error)])  # fmt: skip
+            await self._set_healthy(healthy=False)
+            return LOOK_SECONDS
+        await self._set_healthy(healthy=True)
+        return LEAST_SECONDS
+
+    def _renewed(self, shown: tls.Shown) -> None:
+        metrics.own_certificate_expires.set(shown.issued.expires)
+        logs.write("info", "own certificate renewed",
+                   [("generation", shown.generation),
+                    ("expires", shown.issued.expires)])  # fmt: skip
 
     async def _set_healthy(self, *, healthy: bool) -> None:
         """Without the database nobody can enrol; open streams are as good as before."""
+        metrics.store_up.set(healthy)
         if healthy == self._healthy or not hasattr(self, "joining"):
             return
         self._healthy = healthy

@@ -50,7 +50,9 @@ class StorageError(Exception):
 
 
 class Unavailable(StorageError):
-    """The database does not answer; nothing was changed. Worth trying again."""
+    """The database does not answer; nothing was changed, unless only the answer to COMMIT was lost.
+    Read again, then try again: nothing is done twice, for who comes second gets Conflict, NotFound
+    or what was there."""
 
 
 class Conflict(StorageError):

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from controller.board import Board
 from controller.fleet.changes import HostRecordFields
 from controller.keyserver import HeldKeys, after
+from controller.needs import held_keys, held_of, store_behind, wants
 from controller.refusals import Refusals
 from controller.releases import Release
 from controller.talk import (
@@ -56,7 +57,7 @@ class Stream:
     def __init__(self, host: int, name: str, board: Board) -> None:
         self.in_sync = False
         self.held: HeldPolicy | None = None
-        self._host = host
+        self.host = host
         self._name = name
         self._board = board
         self._record = 0
@@ -84,10 +85,8 @@ class Stream:
         if hello.protocol != PROTOCOL:
             message = f"this controller speaks protocol {PROTOCOL}, not {hello.protocol}"
             return [End("FAILED_PRECONDITION", "PROTOCOL_VERSION", message)]
-        if (hello.host, hello.name) != (self._host, self._name):
-            message = (
-                f"the certificate is of host {self._name} ({self._host}), not of that in Hello"
-            )
+        if (hello.host, hello.name) != (self.host, self._name):
+            message = f"the certificate is of host {self._name} ({self.host}), not of that in Hello"
             return [End("PERMISSION_DENIED", "WRONG_HOST", message)]
         if behind := store_behind(hello, self._board):
             return [End("FAILED_PRECONDITION", "STORE_BEHIND", behind)]
@@ -102,21 +101,12 @@ class Stream:
         self._welcome = Welcome(confirmed=bool(known), key_set=key_set)
         renewed = self.held is not None and self.held.store_epoch != board.head.store_epoch
         self._record = 0 if renewed else hello.record_serial
-        self._keys = self._held_keys(hello.keys)
+        self._keys = held_keys(board, self.held, hello.keys)
         if hello.refused is not None:
             order = (hello.refused.store_epoch, hello.refused.version)
             self._whole = hello.refused.reason == NackReason.DELTA
             if not self._whole:
                 self._refused.add(order, hello.refused.reason, now)
-
-    def _held_keys(self, said: HeldKeys) -> HeldKeys:
-        """Which peers it has keys for follows from the policy that it holds."""
-        if self.held is None or not said.serial:
-            return HeldKeys(said.serial, 0, frozenset() if not said.serial else None)
-        known = self._board.known(self.held.digest)
-        if known is None or known.epoch_seconds != self._board.settings.epoch_seconds:
-            return HeldKeys(said.serial, 0, None)
-        return HeldKeys(said.serial, said.last_epoch, known.peers)
 
     def wants(self, now: float) -> bool:
         """Whether it has to be brought in step: cheap, asked before it is let in."""
@@ -126,7 +116,7 @@ class Stream:
         target = self._target(record)
         if record.serial != self._record or target is None:
             return True
-        missing = self._board.keys_missing(self._host, target, self._keys)
+        missing = self._board.keys_missing(self.host, target, self._keys)
         return missing or self._wants_policy(target, now)
 
     def begin(self, now: float) -> list[Action]:
@@ -170,7 +160,7 @@ class Stream:
             case SendKeys():
                 self._keys = after(self._keys, sent.keys)
             case SendPolicy():
-                self._before, self.held = self.held, _held(sent.release)
+                self._before, self.held = self.held, held_of(sent.release)
                 self._policy_nonce, self._whole = event.nonce, False
                 self._keep_keys_of(sent.release)
                 actions = [SendConfirm(event.nonce), NoteEnforced(self._counts_as())]
@@ -270,7 +260,7 @@ class Stream:
         if target is None:
             return
         if not self._refused.paused("keys", now):
-            for keys in self._board.keys(self._host, target, self._keys):
+            for keys in self._board.keys(self.host, target, self._keys):
                 yield SendKeys(self._next(), keys)
         if self._wants_policy(target, now):
             base = None if self._whole or self.held is None else self.held.digest
@@ -284,18 +274,9 @@ class Stream:
         return self._board.release(record.audience, self.held)
 
     def _wants_policy(self, target: Release, now: float) -> bool:
-        order = (target.head.store_epoch, target.head.version)
-        if self._refused.holds(order, now):
+        if self._refused.holds(target.order[:2], now):
             return False
-        held = self.held
-        if held is None or self._whole or held.digest != target.digest:
-            return True
-        if held.store_epoch != target.head.store_epoch:
-            return True
-        if target.until is not None and held.expires > target.until:
-            return True
-        half = self._board.settings.validity_seconds // 2
-        return target.expires > held.expires and self._board.unix >= held.expires - half
+        return self._whole or wants(self._board, self.held, target)
 
     def _counts_as(self) -> tuple[int, int]:
         """What is held, as the newest version that it is as good as."""
@@ -306,28 +287,6 @@ class Stream:
         if target is None or target.digest != self.held.digest:
             return self.held.order
         return max(self.held.order, (target.head.store_epoch, target.head.version))
-
-
-def store_behind(hello: Hello, board: Board) -> str:
-    """The sentence if the agent holds what this store never made, else nothing."""
-    head, record = board.head, board.record(hello.name)
-    for held in (hello.policy, hello.unconfirmed):
-        if held is None:
-            continue
-        newer = record is not None and hello.record_serial > record.serial
-        newer &= held.store_epoch == head.store_epoch
-        if newer or held.order > (head.store_epoch, head.version):
-            return (
-                f"host {hello.name} holds version {held.version} of epoch {held.store_epoch}, this "
-                f"store is at version {head.version} of epoch {head.store_epoch}: it was restored "
-                "from a backup, or is another one; see cordon-controller store raise-epoch"
-            )
-    return ""
-
-
-def _held(release: Release) -> HeldPolicy:
-    head = release.head
-    return HeldPolicy(head.store_epoch, head.version, release.digest, release.expires)
 
 
 def _protocol(message: str) -> End:

@@ -66,6 +66,8 @@ class Book:
     _made: dict[DocumentKey, list[Statement]] = field(default_factory=dict)
     _mentions: dict[Mention, set[DocumentKey]] = field(default_factory=lambda: defaultdict(set))
     _dirty: set[DocumentKey] = field(default_factory=set)
+    _ends: dict[DocumentKey, int] = field(default_factory=dict)
+    """Of documents that hold and have one: few."""
 
     def put(self, key: DocumentKey, row: DocumentRow | None) -> None:
         """row None: it is gone."""
@@ -77,12 +79,11 @@ class Book:
 
     def next_end(self) -> int | None:
         """When the next document that holds will do so no longer."""
-        ends = (end_of(placed.document) for placed in self._active.values())
-        return min((end for end in ends if end is not None), default=None)
+        return min(self._ends.values(), default=None)
 
     def settle(self, moment: int, numbers: Mapping[str, int]) -> Edited:
         """Bring everything in step. numbers: of workloads. moment: unix seconds."""
-        self._dirty |= {key for key, placed in self._active.items() if not _holds(placed, moment)}
+        self._dirty |= {key for key, end in self._ends.items() if end <= moment}
         changes = [change for key in self._dirty if (change := self._change(key, moment))]
         self._dirty.clear()
         rules: set[DocumentKey] = set()
@@ -106,10 +107,13 @@ class Book:
 
     def _take(self, change: _Change) -> None:
         kind, name = change.key
+        self._ends.pop(change.key, None)
         if change.new is None:
             self._active.pop(change.key)
         else:
             self._active[change.key] = change.new
+            if (end := end_of(change.new.document)) is not None:
+                self._ends[change.key] = end
         named: dict[str, Any] = {"Workload": self.workloads, "Segment": self.segments}
         if kind not in named:
             for mention in _mentions(change.old):

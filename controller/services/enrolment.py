@@ -26,6 +26,7 @@ from controller.access_records import (
 )
 from controller.ca import PublicKey
 from controller.records import Actor, HostRow
+from controller.services import metrics
 from controller.services.callers import (
     Caller,
     Code,
@@ -77,6 +78,7 @@ class JoiningServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):
             )
         host = await self._enrol(context, asked, grant, request.facts)
         issued = await self._issue(context, asked.key, await self._host_grant(context, host))
+        metrics.certificates.labels("Enrol").inc()
         logs.write("info", "host enrolled", [("host", host.name), ("number", host.number),
                    ("from", asked.address), ("token", asked.token.id)])  # fmt: skip
         return pb.EnrolResponse(
@@ -101,6 +103,7 @@ class JoiningServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):
         except TokenSpent:
             await self._refuse_token(context, asked.address)
         issued = await self._issue(context, asked.key, Grant(subject, grant.certificate_seconds))
+        metrics.certificates.labels("Login").inc()
         logs.write("info", "administrator logged in", [("name", grant.name),
                    ("role", grant.role.name.lower()), ("from", asked.address)])  # fmt: skip
         return pb.LoginResponse(
@@ -209,6 +212,7 @@ class RenewingServicer(enrolment_pb2_grpc.EnrolmentServiceServicer):
             await _refuse_rate(context, wait)
         key = await _key(context, request.csr)
         issued = await issue(context, self._issuer, key, await self._grant(context, who), who)
+        metrics.certificates.labels("Renew").inc()
         is_host = who.kind is Kind.HOST
         return pb.RenewResponse(
             credentials=issued.message(),

@@ -7,13 +7,13 @@ import asyncio
 
 from agent.edge import logs
 from controller import addressing
-from controller.records import HostRow
+from controller.records import HostRow, Seen
 from controller.services.publisher import Publisher
 from controller.services.seeing import Watcher
 from controller.services.stream_codec import Greeting, Reported
 from controller.storage import Storage, StorageError
 from controller.sync import Stream
-from controller.talk import NoteRefused
+from controller.talk import Hello, NoteRefused
 
 
 class Notes:
@@ -33,6 +33,13 @@ class Notes:
             said = greeting.hello.refused
             order = (said.store_epoch, said.version)
             self.refused(name, NoteRefused(order, said.message))
+
+    def behind(self, hello: Hello, message: str) -> None:
+        """The host holds what the store never made: its epoch is what an operator has to exceed."""
+        logs.write("error", "STORE_BEHIND", [("host", hello.name), ("why", message)])
+        held = max((h.order for h in (hello.policy, hello.unconfirmed) if h), default=(0, 0))
+        seen = Seen(self._publisher.desk.unix, "", "", held[0], held[1], trouble=message)
+        self._watcher.refused(hello.name, seen)
 
     def enforced(self, name: str, order: tuple[int, int]) -> None:
         self._publisher.rollout.enforced(name, order)

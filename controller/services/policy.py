@@ -18,6 +18,7 @@ from agent.edge import logs
 from controller.admission import Admission
 from controller.clones import Clones
 from controller.config import ControllerConfig
+from controller.needs import store_behind
 from controller.services.callers import (
     Caller,
     Code,
@@ -31,7 +32,7 @@ from controller.services.callers import (
 from controller.services.noting import Notes
 from controller.services.publisher import Publisher
 from controller.services.seeing import Watcher
-from controller.services.session import Away, Session, ended
+from controller.services.session import Away, Session, ended, going, revoked
 from controller.services.stream_codec import (
     BadMessage,
     Greeting,
@@ -42,7 +43,7 @@ from controller.services.stream_codec import (
 )
 from controller.spiffe import Kind
 from controller.storage import Storage, StorageError
-from controller.sync import Stream, store_behind
+from controller.sync import Stream
 from controller.talk import (
     Action,
     AwayReason,
@@ -54,6 +55,7 @@ from controller.talk import (
 
 NAME = "cordon.v1.PolicyService"
 HELLO_SECONDS = 10.0
+READY_SECONDS = 10.0
 RETRY_SECONDS = 1.0
 AT_ONCE = 100
 """Streams that are woken before the loop looks at what else there is."""
@@ -106,12 +108,15 @@ class PolicyServicer:
 
     def check_revoked(self) -> None:
         for one in list(self._open.values()):
-            if self._is_revoked(one.session.who):
-                one.session.end(_revoked(one.session.who))
+            who = one.session.who
+            record = self._publisher.desk.record(who.name)
+            replaced = record is not None and record.host != one.stream.host
+            if replaced or self._is_revoked(who):
+                one.session.end(revoked(who))
 
     def end_all(self, why: str) -> None:
         for one in list(self._open.values()):
-            one.session.end(_going(AwayReason.SHUTDOWN, why, RETRY_SECONDS))
+            one.session.end(going(AwayReason.SHUTDOWN, why, RETRY_SECONDS))
 
     async def stop(self) -> None:
         """Streams are told, and go to another controller."""
@@ -129,10 +134,15 @@ class PolicyServicer:
     # The agent's side.
 
     async def Sync(self, _: object, context: Context) -> None:
-        await self._publisher.ready()
+        # Heard before anybody is refused: a client whose first message finds its call ended already
+        # is told by its own grpc of an internal error, and not why.
+        first = await _first_message(context)
+        if not await self._publisher.ready(READY_SECONDS):
+            sentence = "this controller has no policy yet"
+            await refuse(context, Code.UNAVAILABLE, "STORE", sentence, RETRY_SECONDS)
         who = await self._admitted(context)
         session = Session(context, who)
-        greeting = await self._greeting(context, session)
+        greeting = await self._greeting(context, first)
         session.instance = greeting.instance
         stream = await self._greeted(context, session, greeting)
         await self._take_over(session)
@@ -177,8 +187,7 @@ class PolicyServicer:
         except StorageError as error:
             await refuse_storage(context, error)
 
-    async def _greeting(self, context: Context, session: Session) -> Greeting:
-        data = await session.read(HELLO_SECONDS)
+    async def _greeting(self, context: Context, data: bytes | None) -> Greeting:
         if data is None:
             sentence = f"Hello comes first, within {HELLO_SECONDS:.0f} s"
             await refuse(context, Code.INVALID_ARGUMENT, "PROTOCOL", sentence)
@@ -201,7 +210,7 @@ class PolicyServicer:
         end = ended(stream.greet(hello, self._now()))
         if end is not None:
             if end.reason == "STORE_BEHIND":
-                logs.write("error", "STORE_BEHIND", [("host", record.name), ("why", end.message)])
+                self._notes.behind(hello, end.message)
             await refuse(context, grpc.StatusCode[end.status], end.reason, end.message)
         return stream
 
@@ -214,12 +223,12 @@ class PolicyServicer:
         wait = 0.0
         if old.session.instance != session.instance:
             wait = self._clones.turn(name, self._now())
-        old.session.end(_going(AwayReason.REPLACED, "another stream of this host is open", wait))
+        old.session.end(going(AwayReason.REPLACED, "another stream of this host is open", wait))
         if wait:
             sentence = "two machines have the identity of this host"
             logs.write("error", sentence, [("host", name)])
             self.watcher.told(name, self._publisher.desk.unix, trouble=sentence)
-            session.end(_going(AwayReason.REPLACED, sentence, wait))
+            session.end(going(AwayReason.REPLACED, sentence, wait))
 
     async def _enter(self, context: Context, session: Session, stream: Stream) -> float | None:
         """When its being brought in step has begun; None: it needs nothing."""
@@ -231,7 +240,7 @@ class PolicyServicer:
         wait = self.admission.enter(now)
         if wait > 0:
             sentence = "many are being brought in step"
-            session.end(_going(AwayReason.ADMISSION, sentence, wait))
+            session.end(going(AwayReason.ADMISSION, sentence, wait))
             await self._turn_away(context, session)
         return now
 
@@ -250,7 +259,7 @@ class PolicyServicer:
             now = self._now()
             unix = self._publisher.desk.unix
             if unix >= session.who.expires:
-                session.end(_going(AwayReason.CERTIFICATE, "the certificate has ended", 0.0))
+                session.end(going(AwayReason.CERTIFICATE, "the certificate has ended", 0.0))
                 return
             try:
                 event = decode(data)
@@ -296,13 +305,14 @@ class PolicyServicer:
             self.watcher.gone(name, self._publisher.desk.unix)
 
 
-def _going(reason: AwayReason, message: str, retry_seconds: float) -> Away:
-    return Away(reason, End("UNAVAILABLE", reason.name, message), retry_seconds)
-
-
-def _revoked(who: Caller) -> Away:
-    message = f"{who.spiffe_id} was revoked; only a new token helps"
-    return Away(AwayReason.REVOKED, End("PERMISSION_DENIED", "REVOKED", message))
+async def _first_message(context: Context) -> bytes | None:
+    """None: there was none in time."""
+    try:
+        async with asyncio.timeout(HELLO_SECONDS):
+            data = await context.read()
+    except TimeoutError:
+        return None
+    return None if data is grpc.aio.EOF else data
 
 
 def add_to_server(servicer: PolicyServicer, server: grpc.aio.Server) -> None:

@@ -8,6 +8,7 @@ It holds nothing that the store does not have, but for what its own streams answ
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -63,9 +64,12 @@ class Publisher:
         self._secrets_at = float("-inf")
         self._ready = asyncio.Event()
 
-    async def ready(self) -> None:
-        """Until the fleet is loaded."""
-        await self._ready.wait()
+    async def ready(self, seconds: float) -> bool:
+        """Whether the fleet is loaded, waiting for it so long."""
+        if not self._ready.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ready.wait(), seconds)
+        return self._ready.is_set()
 
     def tick(self) -> None:
         """Let the desk know the time."""

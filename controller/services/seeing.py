@@ -44,6 +44,10 @@ class Watcher:
         if seen is not None:
             self._live[host] = self._due[host] = replace(seen, at=at, **changed)  # type: ignore[arg-type]
 
+    def refused(self, host: str, seen: Seen) -> None:
+        """It was not let in, and what it said matters all the same."""
+        self._due[host] = seen
+
     def gone(self, host: str, at: int) -> None:
         seen = self._live.pop(host, None)
         if seen is not None:

@@ -88,3 +88,12 @@ class Session:
 def ended(actions: Sequence[Action]) -> End | None:
     """The end that they come to."""
     return next((action for action in actions if isinstance(action, End)), None)
+
+
+def going(reason: AwayReason, message: str, retry_seconds: float) -> Away:
+    return Away(reason, End("UNAVAILABLE", reason.name, message), retry_seconds)
+
+
+def revoked(who: Caller) -> Away:
+    message = f"{who.spiffe_id} was revoked; only a new token helps"
+    return Away(AwayReason.REVOKED, End("PERMISSION_DENIED", "REVOKED", message))

@@ -102,7 +102,7 @@ def test_an_agent_that_does_not_read_is_dropped_and_comes_back_for_the_whole(
         async with asyncio.timeout(120), controller(storage) as made:
             one, other = agent(storage, "a"), agent(storage, "b")
             one.options = (*one.options, *NARROW)
-            await made.publisher.ready()
+            assert await made.publisher.ready(60)
             gone = asyncio.create_task(_gone(made))
             await one.connect(made.address)
             await asyncio.wait_for(gone, 45)

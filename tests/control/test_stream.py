@@ -12,12 +12,13 @@ import grpc.aio
 import pytest
 
 from agent.core.content import Section, digest
-from agent.edge import content_codec
+from agent.edge import content_codec, signed
 from agent.pb import policy_pb2 as pb
-from agent.pb import snapshot_pb2
+from agent.pb import signed_pb2, snapshot_pb2
 from controller import ca
 from controller.records import FleetSettings, HostRow, Target
 from controller.services.stream_codec import MAX_BYTES
+from controller.storage import Unavailable
 from controller.store import SqlStorage
 from tests.control import fleet
 from tests.control.agent import Agent, Held
@@ -283,7 +284,67 @@ def test_keys_are_handed_out_ahead_of_their_epochs(storage: SqlStorage) -> None:
     run(storage, scenario)
 
 
+def test_a_newer_set_of_policy_keys_comes_with_welcome(storage: SqlStorage) -> None:
+    async def scenario(made: Controller) -> None:
+        one = agent(storage)
+        hello = one.hello()
+        hello.policy_keys_serial = 0
+        await one.connect(made.address, hello)
+        await one.until("in_sync")
+        assert one.welcome is not None
+        payload = signed.open_signed(one.welcome.policy_keys, signed.KEY_SET, one.held.policy_keys)
+        assert list(signed_pb2.PolicyKeySet.FromString(payload).keys) == one.held.policy_keys
+        await in_sync(made, one)
+        assert not one.welcome.HasField("policy_keys")
+        await one.close()
+
+    run(storage, scenario)
+
+
+def test_without_the_database_streams_stay_and_come_back_and_nothing_is_half_told(
+    storage: SqlStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise Unavailable("the database does not answer")
+
+    async def scenario(made: Controller) -> None:
+        one, stranger = agent(storage, "a"), agent(storage, "b")
+        await in_sync(made, one)
+        with monkeypatch.context() as patched:
+            for method in ("head", "changes", "fleet_part", "revoked", "secrets", "note_seen"):
+                patched.setattr(storage, method, away)
+            await one.say(heartbeat=pb.Heartbeat(sequence=1))
+            await one.until("heartbeat")
+            await in_sync(made, one, stranger)
+            await made.servicer.watcher.flush()
+        fleet.apply(storage, fleet.port(6380))
+        for each in (one, stranger):
+            await each.until("confirm")
+            await each.close()
+
+    run(storage, scenario)
+
+
 # Who may not.
+
+
+def test_a_host_that_was_enrolled_anew_ends_its_old_incarnation(storage: SqlStorage) -> None:
+    async def scenario(made: Controller) -> None:
+        old = agent(storage)
+        await in_sync(made, old)
+        now = unix() + 1  # a token's name has its second in it
+        making.join(storage, "a", "10.0.0.1", labels={"role": "web"}, replace=True, now=now)
+        assert await old.ended() == ("PERMISSION_DENIED", "REVOKED")
+        new = agent(storage)
+        assert new.identity.number != old.identity.number
+        await in_sync(made, new)
+        assert await old.outcome(made.address) != ("OK", "")
+        await new.say(heartbeat=pb.Heartbeat(sequence=1))
+        await new.until("heartbeat")
+        for each in (old, new):
+            await each.close()
+
+    run(storage, scenario)
 
 
 def test_a_revoked_host_is_cut_off_and_leaves_everybodys_policy(storage: SqlStorage) -> None:
@@ -449,11 +510,14 @@ def test_an_agent_that_is_ahead_of_a_restored_store_keeps_what_it_has(storage: S
     async def ahead(made: Controller) -> None:
         hello = one.hello()
         hello.policy.CopyFrom(
-            pb.HeldPolicy(store_epoch=1, version=10_000, content_digest=bytes(32), expires=2**40)
+            pb.HeldPolicy(store_epoch=5, version=10_000, content_digest=bytes(32), expires=2**40)
         )
         assert await one.outcome(made.address, hello) == ("FAILED_PRECONDITION", "STORE_BEHIND")
         assert one.kinds == []
         await one.close()
+        await made.servicer.watcher.flush()
+        assert "restored from a backup" in host(storage, "a").seen.trouble
+        assert storage.raise_epoch(making.OPERATOR, "restored", unix()).store_epoch == 6
 
     run(storage, ahead)
 

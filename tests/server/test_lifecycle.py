@@ -10,6 +10,8 @@ import signal
 import socket
 import stat
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import grpc
@@ -114,6 +116,29 @@ def test_a_port_that_is_taken_is_named(fresh: Site) -> None:
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_metrics_are_told_over_http_and_a_large_header_is_refused(fresh: Site) -> None:
+    fresh.init()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    fresh.write(listen_metrics=f"127.0.0.1:{port}")
+    with fresh.store() as storage, Served(fresh) as served:
+        request = pb.EnrolRequest(token="x", csr=client.csr(client.new_key()))
+        with pytest.raises(grpc.RpcError):
+            client.enrol(served, client.roots(storage), request)
+        url = f"http://127.0.0.1:{port}/metrics"
+        with urllib.request.urlopen(url, timeout=client.DEADLINE) as answer:
+            told = answer.read().decode()
+        assert 'cordon_controller_refusals_total{reason="TOKEN_INVALID"} 1.0' in told
+        assert "cordon_controller_store_up 1.0" in told
+        assert re.search(r"^cordon_controller_own_certificate_expires_seconds 1\.", told, re.M)
+        large = urllib.request.Request(url, headers={"X-Large": "x" * 1_000_000})
+        with pytest.raises((urllib.error.HTTPError, ConnectionError, urllib.error.URLError)):
+            urllib.request.urlopen(large, timeout=client.DEADLINE)
+        with urllib.request.urlopen(url, timeout=client.DEADLINE) as answer:
+            assert answer.status == 200
 
 
 def test_no_secret_is_in_the_log_at_any_level(fresh: Site) -> None:

@@ -83,7 +83,7 @@ def test_a_controller_renews_its_own_certificate(tmp_path: Path) -> None:
                 assert second is not None
             assert second.public_key() != first.public_key()
             assert second.not_valid_after_utc > first.not_valid_after_utc
-            assert "own certificate renewed" in served.text
+            assert "own certificate renewed generation=2" in served.text
 
 
 def test_an_authority_is_replaced_while_everybody_works(

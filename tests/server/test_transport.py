@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import socket
 import ssl
+import subprocess
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import grpc
 import pytest
@@ -102,6 +104,30 @@ def _through_a_leaf(authority: Authority) -> Identity:
     admin = Subject("example.org", Kind.ADMINISTRATOR, "olga", Role.OPERATOR)
     leaf = ca.issue(below, victim.public_key(), Leaf(admin, 8, 60), NOW)
     return _identity(authority, leaf, victim, middle)
+
+
+def test_a_certificate_under_sha_1_is_nobodys(
+    served: Served, authority: Authority, tmp_path: Path
+) -> None:
+    """Made by openssl, for the library that we issue with refuses to."""
+    key = client.new_key()
+    files = {name: tmp_path / name for name in ("ca.pem", "ca.key", "csr", "names")}
+    files["ca.pem"].write_bytes(authority.pem)
+    files["ca.key"].write_bytes(client.key_pem(authority.key))
+    files["csr"].write_bytes(client.csr(key))
+    files["names"].write_text("subjectAltName=URI:spiffe://example.org/host/forgotten")
+
+    def signed(digest: str) -> Identity:
+        chain = subprocess.run(
+            ["openssl", "x509", "-req", "-inform", "DER", "-in", files["csr"], digest,
+             "-CA", files["ca.pem"], "-CAkey", files["ca.key"], "-set_serial", "9",
+             "-days", "1", "-extfile", files["names"]],
+            capture_output=True, check=True,
+        ).stdout  # fmt: skip
+        return Identity(client.key_pem(key), chain, authority.pem)
+
+    assert _refused(served, signed("-sha256")).reason == "REVOKED"
+    assert _refused(served, signed("-sha1")).code is UNAUTHENTICATED
 
 
 def test_certificates_of_ours_that_are_nobodys(served: Served, authority: Authority) -> None:

@@ -28,8 +28,8 @@ from tests.store.making import (
     document,
     fleet,
     join,
-    sqlite_url,
 )
+from tests.store.postgres import Cluster
 
 
 def test_a_store_without_a_fleet_says_so(url: str) -> None:
@@ -119,36 +119,43 @@ def test_the_epoch_is_raised_above_all_that_was_seen(storage: SqlStorage) -> Non
     assert (entry.what, entry.why, entry.version) == ("raise-epoch", "restored", head.version)
 
 
-def test_a_restored_backup_is_noticed_and_gives_no_number_twice(tmp_path: Path) -> None:
-    storage = fleet(sqlite_url(tmp_path))
+def test_a_restored_backup_is_noticed_and_gives_no_number_twice(
+    request: pytest.FixtureRequest, url: str, tmp_path: Path
+) -> None:
+    storage = fleet(url)
     join(storage, "web-1")
     storage.close()
-    backup = tmp_path / "backup.db"
-    shutil.copy(tmp_path / "cordon.db", backup)  # closed: the log is in the file
+    if url.startswith("sqlite"):
+        shutil.copy(tmp_path / "cordon.db", tmp_path / "backup.db")  # closed: it is whole
+        restored = f"sqlite:///{tmp_path / 'backup.db'}"
+    else:
+        cluster: Cluster = request.getfixturevalue("postgresql")
+        restored = cluster.url(cluster.create(url.rpartition("/")[2]))
 
-    storage = open_store(sqlite_url(tmp_path), MASTER)
+    storage = open_store(url, MASTER)
     forgotten = join(storage, "web-2", now=NOW + 1)
     lost = storage.apply(changes(document("a")), 0, OPERATOR, "w", NOW)
     storage.close()
 
-    for leftover in tmp_path.glob("cordon.db*"):
-        leftover.unlink()
-    shutil.copy(backup, tmp_path / "cordon.db")
-    storage = open_store(sqlite_url(tmp_path), MASTER)
+    storage = open_store(restored, MASTER)
     try:
-        assert storage.head().version < lost.version
-        assert not storage.check()
-        seen = Seen(at=NOW + 9, store_epoch=lost.store_epoch, version=lost.version)
-        storage.note_seen({"web-1": seen}, NOW + 9)
-        (finding,) = storage.check()
-        assert finding.startswith(f"host web-1 holds version {lost.version} of epoch 1")
-        assert "raise-epoch" in finding
-        assert storage.raise_epoch(OPERATOR, "restored", NOW + 9).store_epoch == 2
-        assert not storage.check()
-        again = join(storage, "web-2", now=NOW + 10)
-        assert again.number > forgotten.number + SKIPPED_HOSTS // 2
+        _follow_after_restore(storage, lost, forgotten.number)
     finally:
         storage.close()
+
+
+def _follow_after_restore(storage: SqlStorage, lost: Head, forgotten: int) -> None:
+    assert storage.head().version < lost.version
+    assert not storage.check()
+    seen = Seen(at=NOW + 9, store_epoch=lost.store_epoch, version=lost.version)
+    storage.note_seen({"web-1": seen}, NOW + 9)
+    (finding,) = storage.check()
+    assert finding.startswith(f"host web-1 holds version {lost.version} of epoch 1")
+    assert "raise-epoch" in finding
+    assert storage.raise_epoch(OPERATOR, "restored", NOW + 9).store_epoch == 2
+    assert not storage.check()
+    again = join(storage, "web-2", now=NOW + 10)
+    assert again.number > forgotten + SKIPPED_HOSTS // 2
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agent.core.content import EMPTY, Entries, Section, apply, digest
+from agent.core.content import EMPTY, Entries, Key, Section, apply, digest
 from agent.edge import content_codec, signed
 from agent.edge.snapshot_codec import raw_public_key
 from agent.pb import policy_pb2 as pb
@@ -206,10 +206,12 @@ class Agent:
         assert heard.base_digest == digest(self.entries)
         return apply(self.entries, heard.removals, heard.upserts)
 
-    def missing(self, entries: Entries, desk: Desk) -> set[tuple[int | bytes, int]]:
+    def missing(self, entries: Entries, desk: Desk) -> set[tuple[Key, int]]:
         """Keys for now that this content needs and that are not there."""
         now = desk.unix // desk.settings.epoch_seconds
-        wanted = {(peer, now) for peer in (0, *entries[Section.PEERS]) if peer != self.number}
+        wanted: set[tuple[Key, int]] = {
+            (peer, now) for peer in (0, *entries[Section.PEERS]) if peer != self.number
+        }
         return wanted - self.keys.keys()
 
 

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a controller tells Prometheus: plain HTTP, on loopback unless the configuration says else.
+
+No label has a value that somebody outside chose: names of hosts are the business of `cordonctl`.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+
+from controller.config import endpoint
+from controller.services.serving import PortError
+
+registry = CollectorRegistry()
+
+certificates = Counter(
+    "cordon_controller_certificates",
+    "Certificates issued, by the method that asked",
+    ["method"],
+    registry=registry,
+)
+refusals = Counter(
+    "cordon_controller_refusals",
+    "Calls refused, by the reason of the contract",
+    ["reason"],
+    registry=registry,
+)
+own_certificate_expires = Gauge(
+    "cordon_controller_own_certificate_expires_seconds",
+    "Unix time of the end of the controller's own certificate",
+    registry=registry,
+)
+store_up = Gauge(
+    "cordon_controller_store_up",
+    "1 if the database answered when it was looked at last",
+    registry=registry,
+)
+
+
+class MetricsPort:
+    """The HTTP server, in a thread of its own."""
+
+    def __init__(self, address: str) -> None:
+        """Raises PortError."""
+        host, port = endpoint(address)
+        try:
+            self._server, self._thread = start_http_server(port, host, registry)
+        except OSError as error:
+            raise PortError(f"cannot listen on {address}: {error.strerror}") from error
+        self.port: int = self._server.server_port
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
