@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agent.core import adoption, attest, events
+from agent.core import adoption, attest, events, stream
 from agent.core.commands import (
     ApplyPolicy,
     Attach,
+    BeginControl,
     Command,
     EndAdoption,
     ForgetExecutables,
@@ -32,8 +33,10 @@ from agent.core.commands import (
     WalkSockets,
     WriteCache,
 )
+from agent.core.control import Control
 from agent.core.events import Event, Source
 from agent.core.guarding import Guarding
+from agent.core.held import NackReason
 from agent.core.intake import Candidate, Intake
 from agent.core.model import Action, Snapshot, Workload
 from agent.core.roster import Roster
@@ -50,14 +53,16 @@ def _log(level: Level, message: str, **fields: str | int | float) -> Log:
 class Agent:
     """All that the daemon knows. What is public is for reading."""
 
-    def __init__(self) -> None:
+    def __init__(self, control: Control | None = None) -> None:
+        """control: the end of the policy stream; None where policy comes from a file."""
+        self.control = control
         self.snapshot: Snapshot | None = None
         """In force in the kernel, as far as this run knows."""
         self.applied: events.PolicyApplied | None = None
         self.apply_seconds = 0.0
         """Of the policy in force: reading its file to switching the kernel."""
         self.load_seconds = 0.0
-        self.standing = Standing()
+        self.standing = Standing(controlled=control is not None)
         self.guarding = Guarding()
         self._intake = Intake()
         self._told: State | None = None
@@ -94,6 +99,7 @@ class Agent:
     def handle(self, event: Event) -> list[Command]:
         """What to do now that `event` has happened."""
         commands = self._dispatch(event)
+        self._follow_control()
         state = self.state
         if state is not self._told:
             self._told = state
@@ -130,6 +136,17 @@ class Agent:
 
     def _dispatch_policy(self, event: Event) -> list[Command]:
         match event:
+            case (
+                stream.StreamSaid()
+                | stream.StreamEnded()
+                | stream.TimerFired()
+                | stream.CertificateRenewed()
+                | stream.CertificateNotRenewed()
+            ):
+                assert self.control is not None, "streams are opened by it"
+                return self.control.handle(event)
+            case events.ControlMayBegin():
+                return self._begin_control(event)
             case events.Started():
                 self.standing.at, self.standing.stage = event.at, Stage.LOADING
                 return [ReadSnapshot(Source.CACHE, None)]
@@ -176,12 +193,16 @@ class Agent:
 
     def _after_read(self, source: Source) -> list[Command]:
         if source is Source.CACHE:
+            if self.control is not None:
+                return [Load()]
             return [ReadSnapshot(Source.FILE, self._intake.held), Load()]
         return self._apply_next()
 
     def _on_snapshot(self, event: events.SnapshotRead) -> list[Command]:
         if event.source is Source.FILE:
             self.standing.file_is_good()
+        if self.control is not None:
+            self.control.read(event)
         self._intake.offer(
             Candidate(event.source, event.snapshot, event.content, event.digest, event.seconds)
         )
@@ -193,6 +214,10 @@ class Agent:
                 Level.WARNING, "the policy cache is not usable, ignoring", reason=event.reason
             )
             return [said, *self._after_read(event.source)]
+        if event.source is Source.CONTROLLER:
+            assert self.control is not None, "it has asked"
+            refused = self.control.not_applied(NackReason.CONTENT, event.reason)
+            return [*refused, *self._apply_next()]
         self.standing.file_is_refused(event.reason)
         return [
             _log(Level.WARNING, "snapshot refused, the last good one stays", reason=event.reason)
@@ -237,6 +262,8 @@ class Agent:
             seconds=round(self.apply_seconds, 4),
         )
         commands: list[Command] = [said]
+        if self.control is not None:
+            commands += self.control.applied(event)
         if done.source is Source.FILE:
             commands.append(WriteCache(done.content))
         commands += [ForgetExecutables(), *self._apply_next(), *self._go_on()]
@@ -250,7 +277,8 @@ class Agent:
         self._roster.put_in_force(done.snapshot)
 
     def _on_not_applied(self, event: events.PolicyNotApplied) -> list[Command]:
-        if self._intake.fail().source is Source.FILE:
+        source = self._intake.fail().source
+        if source is Source.FILE:
             self.standing.file_is_refused(event.reason)
         said = _log(
             Level.ERROR,
@@ -258,12 +286,38 @@ class Agent:
             version=event.version,
             reason=event.reason,
         )
-        return [said, *(self._apply_next() or self._go_on())]
+        refused = self._tell_control(source, event)
+        return [said, *refused, *(self._apply_next() or self._go_on())]
+
+    def _tell_control(self, source: Source, event: events.PolicyNotApplied) -> list[Command]:
+        if self.control is None:
+            return []
+        if source is Source.CACHE:
+            self.control.cache_not_applied()
+            return []
+        reason = NackReason.TOO_LARGE if event.too_large else NackReason.KERNEL
+        return self.control.not_applied(reason, event.reason)
+
+    def _begin_control(self, event: events.ControlMayBegin) -> list[Command]:
+        assert self.control is not None, "only with one is it told"
+        return self.control.begin(event.at, event.unix, event.random)
+
+    def _follow_control(self) -> None:
+        """Where policy comes from a controller, it is what the standing says of the file."""
+        if self.control is None:
+            return
+        if self.control.refused:
+            self.standing.file_is_refused(self.control.refused)
+        elif self.control.in_sync:
+            self.standing.file_is_good()
+        else:
+            self.standing.file_is_missing()
 
     def _go_on(self) -> list[Command]:
         """After loading and after each policy: adopt processes, then their sockets."""
         self.standing.stage = Stage.RUNNING
-        return [self._roster.walk_anew()]
+        begin = [BeginControl()] if self.control is not None else []
+        return [self._roster.walk_anew(), *begin]
 
     # Processes.
 

@@ -59,6 +59,11 @@ class WriteCache(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class BeginControl(Command):
+    """The datapath stands: tell the time and something random, for a controller is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReadFacts(Command):
     """interest: what the policy in force asks for; nothing else is looked at."""
 

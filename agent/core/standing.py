@@ -50,6 +50,7 @@ class Standing:
 
     refused: why the snapshot file's content is not in force; empty if it is.
     suspended: the hooks are detached on purpose.
+    controlled: policy comes from a controller; what is said of the file here is then said of it.
     """
 
     stage: Stage = Stage.STARTING
@@ -58,6 +59,7 @@ class Standing:
     version: int | None = None
     expires: int = 0
     suspended: bool = False
+    controlled: bool = False
     _file_good: bool = False
     _file_was_good: bool = False
 
@@ -109,7 +111,10 @@ class Standing:
 
     def _trouble(self) -> str:
         if self.refused:
-            return f"; the snapshot file is not: {self.refused}"
+            newest = "the controller's newest" if self.controlled else "the snapshot file"
+            return f"; {newest} is not: {self.refused}"
         if not self._file_good:
-            return "; there is no snapshot file."
+            return (
+                "; no controller is heard." if self.controlled else "; there is no snapshot file."
+            )
         return "."
