@@ -21,7 +21,6 @@ from agent.core.commands import (
     ForgetExecutables,
     Level,
     Load,
-    Log,
     NotifyReady,
     NotifyStatus,
     ReadSnapshot,
@@ -32,6 +31,7 @@ from agent.core.commands import (
     Verify,
     WalkSockets,
     WriteCache,
+    log,
 )
 from agent.core.control import Control
 from agent.core.events import Event, Source
@@ -44,10 +44,6 @@ from agent.core.standing import Stage, Standing, State
 
 SWEEP_TICKS = 6
 """Removed cgroups' executables are forgotten so often: every half a minute."""
-
-
-def _log(level: Level, message: str, **fields: str | int | float) -> Log:
-    return Log(level, message, tuple(fields.items()))
 
 
 class Agent:
@@ -104,7 +100,7 @@ class Agent:
         if state is not self._told:
             self._told = state
             level = Level.INFO if state.good else Level.WARNING
-            commands.append(_log(level, "state", state=state.value))
+            commands.append(log(level, "state", state=state.value))
             commands.append(NotifyStatus(self.standing.summary))
         return commands
 
@@ -129,7 +125,7 @@ class Agent:
             case events.Ticked():
                 return self._on_tick(event.at)
             case events.StopRequested():
-                said = _log(Level.INFO, "stopping, enforcement goes on", signal=event.signal)
+                said = log(Level.INFO, "stopping, enforcement goes on", signal=event.signal)
                 return [said, Stop(0)]
             case _:
                 return self._dispatch_policy(event)
@@ -177,7 +173,11 @@ class Agent:
                 return self._on_adoption_ended(event)
             case events.Attached():
                 self._attach_pending = False
-                return [_log(Level.INFO, "attached"), self._roster.walk_anew()]
+                return [
+                    log(Level.INFO, "attached"),
+                    self._roster.walk_anew(),
+                    *self._may_begin(),
+                ]
             case events.AttachFailed():
                 return _give_up("cannot attach the datapath", event.reason)
             case events.Verified():
@@ -210,7 +210,7 @@ class Agent:
 
     def _on_refused(self, event: events.SnapshotRefused) -> list[Command]:
         if event.source is Source.CACHE:
-            said = _log(
+            said = log(
                 Level.WARNING, "the policy cache is not usable, ignoring", reason=event.reason
             )
             return [said, *self._after_read(event.source)]
@@ -220,14 +220,14 @@ class Agent:
             return [*refused, *self._apply_next()]
         self.standing.file_is_refused(event.reason)
         return [
-            _log(Level.WARNING, "snapshot refused, the last good one stays", reason=event.reason)
+            log(Level.WARNING, "snapshot refused, the last good one stays", reason=event.reason)
         ]
 
     def _on_missing(self, event: events.SnapshotMissing) -> list[Command]:
         if event.source is Source.CACHE:
             return self._after_read(event.source)
         self.standing.file_is_missing()
-        return [_log(Level.WARNING, "no snapshot file, waiting for one", path=event.path)]
+        return [log(Level.WARNING, "no snapshot file, waiting for one", path=event.path)]
 
     # Loading, applying, attaching.
 
@@ -235,7 +235,7 @@ class Agent:
         self.load_seconds = event.seconds
         self._attach_pending = event.attach_pending
         self._loaded = True
-        said = _log(
+        said = log(
             Level.INFO,
             "loaded",
             seconds=round(event.seconds, 3),
@@ -253,7 +253,7 @@ class Agent:
     def _on_applied(self, event: events.PolicyApplied) -> list[Command]:
         done = self._intake.succeed()
         self._put_in_force(done, event)
-        said = _log(
+        said = log(
             Level.INFO,
             "policy in force",
             version=event.version,
@@ -280,7 +280,7 @@ class Agent:
         source = self._intake.fail().source
         if source is Source.FILE:
             self.standing.file_is_refused(event.reason)
-        said = _log(
+        said = log(
             Level.ERROR,
             "policy not applied, what was in force stays",
             version=event.version,
@@ -316,8 +316,14 @@ class Agent:
     def _go_on(self) -> list[Command]:
         """After loading and after each policy: adopt processes, then their sockets."""
         self.standing.stage = Stage.RUNNING
-        begin = [BeginControl()] if self.control is not None else []
-        return [self._roster.walk_anew(), *begin]
+        return [self._roster.walk_anew(), *self._may_begin()]
+
+    def _may_begin(self) -> list[Command]:
+        """Controllers are looked for once everything is attached: the kernel lets connections that
+        are older pass unjudged for a while, so they could prove no policy."""
+        if self.control is None or self._attach_pending:
+            return []
+        return [BeginControl()]
 
     # Processes.
 
@@ -366,20 +372,20 @@ class Agent:
     def _on_adoption_ended(self, event: events.AdoptionEnded) -> list[Command]:
         if self.applied is not None:
             self.applied = replace(self.applied, generation=event.generation)
-        return [_log(Level.INFO, "the grace of adopted connections is over, they are judged")]
+        return [log(Level.INFO, "the grace of adopted connections is over, they are judged")]
 
 
 def _give_up(message: str, reason: str) -> list[Command]:
     """The service manager starts us again; what the kernel enforced, it goes on enforcing."""
-    return [_log(Level.ERROR, message, reason=reason), Stop(1)]
+    return [log(Level.ERROR, message, reason=reason), Stop(1)]
 
 
 def _on_sockets_tagged(event: events.SocketsTagged) -> list[Command]:
-    commands: list[Command] = [_log(Level.INFO, "sockets adopted", count=event.count)]
+    commands: list[Command] = [log(Level.INFO, "sockets adopted", count=event.count)]
     if event.trouble:
         message = (
             "services older than the agent answer without proof of who they are until they are "
             "restarted, ignoring"
         )
-        commands.append(_log(Level.WARNING, message, reason=event.trouble))
+        commands.append(log(Level.WARNING, message, reason=event.trouble))
     return commands

@@ -195,6 +195,11 @@ class Log(Command):
     fields: tuple[tuple[str, str | int | float], ...] = ()
 
 
+def log(level: Level, message: str, **fields: str | int | float) -> Log:
+    """A Log with its fields by name."""
+    return Log(level, message, tuple(fields.items()))
+
+
 @dataclass(frozen=True, slots=True)
 class Stop(Command):
     """End the daemon. Enforcement goes on in the kernel."""

@@ -4,11 +4,8 @@
 offline -> connecting -> syncing -> (unconfirmed) -> in_sync. What it decides: when to connect, what
 Hello says, what is taken and what refused, and that a policy under which no controller is heard is
 taken back. What comes into the kernel goes the way of every policy (agent.core.intake): here a
-snapshot is only asked for, and what became of it is told to `applied` and `not_applied`.
-
-One thing at a time is on its way into the kernel. Records and keys are taken at once, for they
-change nothing by themselves, and come into force with the policy that follows, or alone if none
-does.
+snapshot is only asked for, and what became of it is told to `applied` and `not_applied`. One thing
+at a time is on its way.
 """
 
 from __future__ import annotations
@@ -18,25 +15,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from agent.core import acceptance, stream
+from agent.core import stream
 from agent.core.acceptance import Refused
-from agent.core.backoff import MOST_SECONDS, Backoff
-from agent.core.commands import Command, Level, Log
+from agent.core.commands import Command, Level, log
 from agent.core.events import Event, PolicyApplied, SnapshotRead, Source
-from agent.core.held import KeySet, NackReason, Record, Release, Stand
-from agent.core.keyring import KeyRing
+from agent.core.held import KeySet, NackReason, Release, Stand
+from agent.core.holding import Holding
+from agent.core.line import URGENT_SECONDS, Line
+from agent.core.renewal import Renewal
 from agent.core.stream import Nack, Say, SetTimer, Timer
 
-WELCOME_SECONDS = 30.0
-"""From the opening of a stream to Welcome; a controller that is busy says so instead."""
-UNCONFIRMED_SECONDS = 0.2
-"""Between attempts while a policy waits for its proof."""
-MOST_UNANSWERED = 3
-RENEW_AT_MOST = 3600.0
-"""Timers follow the monotonic clock, certificates the wall's: looked at again so often."""
-RENEW_RETRY = 60.0
 RESYNC_SECONDS = 120.0
-MAX_CONFIRM_SECONDS = 300
 
 
 class Phase(Enum):
@@ -57,6 +46,8 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Job:
+    """nonce and stream: what is to be answered, and where."""
+
     kind: Kind
     stand: Stand
     nonce: int = 0
@@ -75,97 +66,86 @@ class Enrolled:
 
 
 class Control:
-    """What is public is for reading."""
+    """What is public is for reading.
+
+    refused: why the newest policy from the controller is not in force; empty if it is.
+    controller: who was heard last.
+    """
 
     def __init__(self, enrolled: Enrolled) -> None:
-        self.in_sync = False
-        """On the open stream everything of the moment of Hello has come."""
         self.refused = ""
-        """Why the newest policy from the controller is not in force; empty if it is."""
         self.controller = ""
-        """Who was heard last."""
-        self.confirmed: Stand | None = None
-        self.unconfirmed: Stand | None = None
         self._enrolled = enrolled
         self._key_set = enrolled.key_set
-        self._controllers = enrolled.controllers
-        self._renew_after = enrolled.renew_after
-        self._record: Record | None = None
-        self._ring = KeyRing()
-        self._floor: Release | None = None
-        self._epoch_seconds = 0
+        self._line = Line(enrolled.controllers)
+        self._held = Holding(enrolled.host)
+        self._renewal = Renewal(enrolled.renew_after)
         self._begun = False
-        self._open = False
-        self._welcomed = False
-        self._stream = 0
         self._judged_from: int | None = None
-        self._backoff = Backoff()
-        self._away: stream.GoingAway | None = None
+        self._at = 0.0
         self._clock_offset = 0.0
-        self._heartbeat_seconds = 15.0
         self._confirm_seconds = 10.0
-        self._beats = 0
-        self._unanswered = 0
         self._waiting: deque[stream.PolicyCame] = deque()
-        self._changed = False
         self._job: _Job | None = None
         self._acked = (0, 0)
         self._unheard: Nack | None = None
         self._resynced = -RESYNC_SECONDS
-        self._at = 0.0
 
     @property
     def phase(self) -> Phase:
         if self.unconfirmed is not None:
             return Phase.UNCONFIRMED
-        if not self._open:
+        if not self._line.open:
             return Phase.OFFLINE
-        if not self._welcomed:
+        if not self._line.welcomed:
             return Phase.CONNECTING
         return Phase.IN_SYNC if self.in_sync else Phase.SYNCING
 
     @property
-    def in_force(self) -> Stand | None:
-        return self.unconfirmed or self.confirmed
+    def in_sync(self) -> bool:
+        return self._line.in_sync
 
-    def unix(self, at: float) -> float:
-        """The controller's time, once one was heard."""
-        return self._clock_offset + at
+    @property
+    def confirmed(self) -> Stand | None:
+        return self._held.confirmed
+
+    @property
+    def unconfirmed(self) -> Stand | None:
+        return self._held.unconfirmed
+
+    def _now(self) -> float:
+        """Unix seconds, by the controller's clock once one was heard."""
+        return self._clock_offset + self._at
 
     # Told by the agent.
 
-    def _restore(self, stand: Stand) -> None:
-        """It was confirmed in an earlier run."""
-        self.confirmed = self._raise_floor(stand)
-        self._record, self._ring = stand.record, stand.ring
+    def read(self, event: SnapshotRead) -> None:
+        """The cache at start, or what was asked for here: good, and on its way."""
+        self._held.epoch_seconds = event.snapshot.settings.epoch_seconds
+        if event.source is Source.CACHE and event.stand is not None:
+            self._held.restore(event.stand)
 
     def cache_not_applied(self) -> None:
         """It is not in force, and still nothing older may be taken."""
-        self.confirmed = None
+        self._held.confirmed = None
 
     def begin(self, at: float, unix: float, random: float) -> list[Command]:
-        """The datapath is loaded, and the cache in force if there is one. Once."""
+        """The datapath is attached, and the cache in force if there is one. Once."""
         if self._begun:
             return []
         self._begun, self._at = True, at
         self._clock_offset = unix - at
-        return [self._renew_timer(at), *self._connect(random)]
-
-    def read(self, event: SnapshotRead) -> None:
-        """The cache at start, or what was asked for here: good, and on its way."""
-        self._epoch_seconds = event.snapshot.settings.epoch_seconds
-        if event.source is Source.CACHE and event.stand is not None:
-            self._restore(event.stand)
+        return [self._renewal.timer(self._now()), *self._connect(random)]
 
     def applied(self, event: PolicyApplied) -> list[Command]:
         """Something of the agent's is in force: the cache's, or what was asked for here."""
         if self._judged_from is None:
-            self._judged_from = self._stream + 1
+            self._judged_from = self._line.number + 1
         job, self._job = self._job, None
         if job is None:
             return []
         ends = {Kind.POLICY: self._switched, Kind.REKEY: self._rekeyed, Kind.RETURN: self._returned}
-        return [*ends[job.kind](job, event), *self._go_on(self._at)]
+        return [*ends[job.kind](job, event), *self._go_on()]
 
     def not_applied(self, reason: NackReason, sentence: str) -> list[Command]:
         """What was asked for here is not in force, and will not be."""
@@ -174,184 +154,139 @@ class Control:
             return []
         commands: list[Command] = []
         if job.kind is Kind.POLICY:
-            commands = self._nack(job.stream, job.nonce, Refused(reason, sentence), job.stand)
+            nack = _nack(job.nonce, Refused(reason, sentence), job.stand.release)
+            commands = self._refuse(nack, job.stream)
         elif job.kind is Kind.RETURN:
             commands = [SetTimer(Timer.CONFIRM, self._confirm_seconds)]
-        return [*commands, *self._go_on(self._at)]
+        return [*commands, *self._go_on()]
 
     def handle(self, event: Event) -> list[Command]:
         self._at = max(self._at, getattr(event, "at", 0.0))
         match event:
             case stream.StreamSaid():
-                if event.number != self._stream or not self._open:
+                if event.number != self._line.number or not self._line.open:
                     return []
-                return self._on_said(event)
+                return self._on_said(event.message, event.random)
             case stream.StreamEnded():
-                return self._on_ended(event) if event.number == self._stream else []
+                return self._on_ended(event) if event.number == self._line.number else []
             case stream.TimerFired():
-                return self._on_timer(event)
+                return self._on_timer(event.timer, event.random)
             case stream.CertificateRenewed():
-                return self._on_renewed(event)
+                return [
+                    *self._renewal.renewed(event, self._now()),
+                    *self._take_key_set(event.key_set),
+                    *self._take_controllers(event.controllers),
+                ]
             case stream.CertificateNotRenewed():
-                said = _log(
-                    Level.WARNING,
-                    "the certificate could not be renewed, will retry in a minute",
-                    reason=event.reason,
-                )
-                return [said, SetTimer(Timer.RENEW, RENEW_RETRY * (0.5 + event.random))]
+                return self._renewal.failed(event)
             case _:
                 raise AssertionError(f"unexpected event: {event}")
 
-    # Streams.
+    # The line.
 
     def _connect(self, random: float) -> list[Command]:
-        self._stream += 1
-        self._open, self._welcomed, self.in_sync = True, False, False
-        self._away, self._unanswered = None, 0
         self._waiting.clear()
-        controller = self._controllers[int(random * len(self._controllers))]
-        return [
-            stream.OpenStream(self._stream, controller, self._hello()),
-            SetTimer(Timer.WELCOME, WELCOME_SECONDS),
-            SetTimer(Timer.BEAT, None),
-        ]
+        return self._line.connect(self._hello(), random)
 
     def _hello(self) -> stream.Hello:
+        held = self._held
         return stream.Hello(
             host=self._enrolled.host,
             host_name=self._enrolled.host_name,
-            policy=self.confirmed.release if self.confirmed else None,
-            unconfirmed=self.unconfirmed.release if self.unconfirmed else None,
-            record_serial=self._record.serial if self._record else 0,
-            keys_serial=self._ring.serial,
-            last_epoch=self._ring.last_epoch,
+            policy=held.confirmed.release if held.confirmed else None,
+            unconfirmed=held.unconfirmed.release if held.unconfirmed else None,
+            record_serial=held.record.serial if held.record else 0,
+            keys_serial=held.ring.serial,
+            last_epoch=held.ring.last_epoch,
             key_set_serial=self._key_set.serial,
             refused=replace(self._unheard, nonce=0) if self._unheard else None,
         )
 
     def _on_ended(self, event: stream.StreamEnded) -> list[Command]:
-        return self._offline(event.random, event.retry_seconds, event.reason, event.sentence)
-
-    def _offline(self, random: float, retry: float, reason: str, sentence: str) -> list[Command]:
-        """The stream is over; when the next one begins."""
-        lasted = self.in_sync
-        away = self._away
-        self._open, self._welcomed, self.in_sync = False, False, False
         self._waiting.clear()
-        wait = self._wait(random, max(retry, away.retry_seconds if away else 0.0), reason)
-        commands: list[Command] = [
-            SetTimer(Timer.WELCOME, None),
-            SetTimer(Timer.BEAT, None),
-            SetTimer(Timer.CONNECT, wait),
-        ]
-        if lasted or self._backoff.attempts in (1, 4, 7):
-            said = away.sentence if away and away.sentence else sentence
-            commands.append(
-                _log(
-                    Level.ERROR if reason in ("STORE_BEHIND", "REVOKED") else Level.WARNING,
-                    "no controller is heard, policy stays and enforcement goes on",
-                    reason=reason,
-                    what=said,
-                    retry_seconds=round(wait, 2),
-                )
-            )
-        if away is not None and away.why is stream.Away.CERTIFICATE:
-            commands.append(stream.RenewCertificate())
-        return commands
+        return self._line.end(event, urgent=self.unconfirmed is not None)
 
-    def _wait(self, random: float, least: float, reason: str) -> float:
-        if self.unconfirmed is not None:
-            return UNCONFIRMED_SECONDS
-        if reason in ("STORE_BEHIND", "REVOKED"):
-            least = max(least, MOST_SECONDS / 2)
-        return least * (1 + random) + self._backoff.wait(random)
+    def _give_up(self, sentence: str, random: float) -> list[Command]:
+        if not self._line.open:
+            return []
+        number = self._line.number
+        ended = stream.StreamEnded(number, "SILENT", sentence, 0.0, self._at, random)
+        return [stream.CloseStream(), *self._on_ended(ended)]
 
-    def _on_timer(self, event: stream.TimerFired) -> list[Command]:
-        match event.timer:
+    def _on_timer(self, timer: Timer, random: float) -> list[Command]:
+        match timer:
             case Timer.CONNECT:
-                return [] if self._open else self._connect(event.random)
+                return [] if self._line.open else self._connect(random)
             case Timer.WELCOME:
-                return self._give_up(event, "no Welcome came")
+                return self._give_up("no Welcome came", random)
             case Timer.CONFIRM:
-                return self._take_back(event.at)
+                return self._take_back()
             case Timer.BEAT:
-                return self._on_beat(event)
+                return self._on_beat(random)
             case Timer.RENEW:
-                if self.unix(event.at) < self._renew_after:
-                    return [self._renew_timer(event.at)]
-                return [stream.RenewCertificate()]
+                return self._renewal.fired(self._now())
 
-    def _give_up(self, event: stream.TimerFired, sentence: str) -> list[Command]:
-        if not self._open:
+    def _on_beat(self, random: float) -> list[Command]:
+        if not self._line.welcomed:
             return []
-        gone = self._offline(event.random, 0.0, "SILENT", sentence)
-        return [stream.CloseStream(), *gone]
-
-    def _on_beat(self, event: stream.TimerFired) -> list[Command]:
-        if not self._welcomed:
-            return []
-        if self._unanswered >= MOST_UNANSWERED:
-            return self._give_up(event, f"{MOST_UNANSWERED} heartbeats were not answered")
-        self._beats += 1
-        self._unanswered += 1
-        held = self.in_force
-        beat = stream.Beat(self._beats, held.release.version if held else 0)
-        seconds = self._heartbeat_seconds * (0.8 + 0.4 * event.random)
-        commands: list[Command] = [Say(beat), SetTimer(Timer.BEAT, seconds)]
-        if self._ring.crowded and event.at - self._resynced >= RESYNC_SECONDS:
-            self._resynced = event.at
+        held = self._held.in_force
+        commands = self._line.beat(held.release.version if held else 0, random)
+        if commands is None:
+            return self._give_up("heartbeats were not answered", random)
+        if self._held.ring.crowded and self._at - self._resynced >= RESYNC_SECONDS:
+            self._resynced = self._at
             commands.append(Say(stream.AskKeys()))
         return commands
 
     # What the controller says.
 
-    def _on_said(self, event: stream.StreamSaid) -> list[Command]:
-        message, at = event.message, event.at
+    def _on_said(self, message: stream.Down, random: float) -> list[Command]:
         match message:
             case stream.Welcome():
-                return self._on_welcome(message, event)
-            case stream.RecordCame():
-                return self._taking(message.nonce, lambda: self._take_record(message), at)
-            case stream.KeysCame():
-                return self._taking(message.nonce, lambda: self._take_keys(message, at), at)
-            case stream.PolicyCame():
-                self._waiting.append(message)
-                return self._go_on(at)
-            case stream.BadCame():
-                refusal = Refused(message.reason, message.sentence)
-                return self._nack(
-                    self._stream, message.nonce, refusal, None, message.version, message.store_epoch
-                )
-            case stream.Confirmed():
-                return self._on_confirmed(message, event)
+                return self._on_welcome(message, random)
             case stream.InSync():
-                self.in_sync = True
-                self._backoff.reset()
-                return [_log(Level.INFO, "in sync", controller=self.controller)]
+                self._line.synced()
+                return [log(Level.INFO, "in sync", controller=self.controller)]
             case stream.BeatAnswered():
-                self._unanswered = 0
-                self._clock_offset = message.now - at
+                self._line.answered()
+                self._clock_offset = message.now - self._at
                 return []
             case stream.GoingAway():
-                self._away = message
+                self._line.going_away(message)
                 return []
+            case stream.Confirmed():
+                return self._on_confirmed(message, random)
+            case _:
+                return self._on_sent(message)
+
+    def _on_sent(self, message: stream.Down) -> list[Command]:
+        """Something that is to be answered."""
+        match message:
+            case stream.RecordCame(nonce=nonce, record=record):
+                return self._take(nonce, lambda: self._held.take_record(record))
+            case stream.KeysCame(nonce=nonce, keys=keys):
+                return self._take(nonce, lambda: self._held.take_keys(keys, self._now()))
+            case stream.PolicyCame():
+                self._waiting.append(message)
+                return self._go_on()
+            case stream.BadCame():
+                refusal = Refused(message.reason, message.sentence)
+                return self._refuse(_nack(message.nonce, refusal, message.release))
             case _:
                 raise AssertionError(f"unexpected message: {message}")
 
-    def _on_welcome(self, message: stream.Welcome, event: stream.StreamSaid) -> list[Command]:
-        self._welcomed, self._unheard = True, None
+    def _on_welcome(self, message: stream.Welcome, random: float) -> list[Command]:
+        self._unheard = None
         self.controller = message.controller
-        self._clock_offset = message.now - event.at
-        self._heartbeat_seconds = float(message.heartbeat_seconds)
+        self._clock_offset = message.now - self._at
         self._confirm_seconds = float(message.confirm_seconds)
-        commands: list[Command] = [
-            SetTimer(Timer.WELCOME, None),
-            SetTimer(Timer.BEAT, self._heartbeat_seconds * (0.5 + 0.5 * event.random)),
+        commands = [
+            *self._line.welcome(message, random),
+            *self._take_key_set(message.key_set),
+            *self._take_controllers(message.controllers),
         ]
-        commands += self._take_key_set(message.key_set)
-        commands += self._take_controllers(message.controllers)
         if message.confirmed and self.unconfirmed is not None:
-            commands += self._confirm(event.at)
+            commands += self._confirm()
         return commands
 
     def _take_key_set(self, came: KeySet | None) -> list[Command]:
@@ -361,129 +296,89 @@ class Control:
         return [stream.WriteKeySet(came)]
 
     def _take_controllers(self, controllers: tuple[str, ...]) -> list[Command]:
-        if not controllers or controllers == self._controllers:
+        if not controllers or controllers == self._line.controllers:
             return []
-        self._controllers = controllers
+        self._line.controllers = controllers
         return [stream.WriteControllers(controllers)]
 
-    def _taking(self, nonce: int, take: Callable[[], None], at: float) -> list[Command]:
+    def _take(self, nonce: int, take: Callable[[], None]) -> list[Command]:
         try:
             take()
         except Refused as refusal:
-            return self._nack(self._stream, nonce, refusal, None)
-        return [Say(stream.Ack(nonce)), *self._go_on(at)]
-
-    def _take_record(self, message: stream.RecordCame) -> None:
-        self._record = acceptance.record(message.record, self._enrolled.host, self._record)
-        self._changed = True
-
-    def _take_keys(self, message: stream.KeysCame, at: float) -> None:
-        ring = acceptance.keys(message.keys, self._enrolled.host, self._ring)
-        self._ring = ring.drop(ring.peers, self._epoch(at), self.unix(at))
-        self._changed = True
-
-    def _epoch(self, at: float) -> int:
-        """0 as long as no policy has said how long one is: nothing is dropped then."""
-        return int(self.unix(at)) // self._epoch_seconds if self._epoch_seconds else 0
+            return self._refuse(_nack(nonce, refusal, None))
+        return [Say(stream.Ack(nonce)), *self._go_on()]
 
     # Into the kernel, one after the other.
 
-    def _go_on(self, at: float) -> list[Command]:
+    def _go_on(self) -> list[Command]:
         commands: list[Command] = []
         while self._job is None and self._waiting:
-            commands += self._take_policy(self._waiting.popleft(), at)
-        if self._job is None and self._changed:
-            commands += self._rekey(at)
+            commands += self._take_policy(self._waiting.popleft())
+        if self._job is None:
+            stand = self._held.rekeyed()
+            if stand is not None:
+                commands += self._start(_Job(Kind.REKEY, stand))
         return commands
 
-    def _take_policy(self, came: stream.PolicyCame, at: float) -> list[Command]:
+    def _take_policy(self, came: stream.PolicyCame) -> list[Command]:
         try:
-            acceptance.release(came.release, self._record, self._floor, self.unix(at))
-            entries = acceptance.entries(came.body, self.confirmed, came.release.digest)
+            stand = self._held.take_policy(came, self._now())
         except Refused as refusal:
-            head = came.release
-            return self._nack(
-                self._stream, came.nonce, refusal, None, head.version, head.store_epoch
-            )
-        assert self._record is not None, "a release is accepted by its audience"
-        stand = Stand(self._record, came.release, entries, self._ring)
-        self._changed = False
-        return self._start(_Job(Kind.POLICY, stand, came.nonce, self._stream), at)
+            return self._refuse(_nack(came.nonce, refusal, came.release))
+        return self._start(_Job(Kind.POLICY, stand, came.nonce, self._line.number))
 
-    def _rekey(self, at: float) -> list[Command]:
-        """Newer keys, or a newer record for the same audience, under the policy that is there."""
-        held = self.in_force
-        if held is None or self._record is None:
-            return []
-        if self._record.audience != held.release.audience:
-            return []
-        self._changed = False
-        stand = replace(held, record=self._record, ring=self._ring)
-        return self._start(_Job(Kind.REKEY, stand), at)
-
-    def _start(self, job: _Job, at: float, *, opened: bool = False) -> list[Command]:
+    def _start(self, job: _Job, *, opened: bool = False) -> list[Command]:
         self._job = job
         fresh = job.kind is Kind.POLICY
-        now = self.unix(at)
-        return [stream.AssemblePolicy(self._stream, job.stand, now, opened, fresh)]
+        return [stream.AssemblePolicy(job.stand, self._now(), opened, fresh)]
 
     def _switched(self, job: _Job, event: PolicyApplied) -> list[Command]:
-        self.unconfirmed = job.stand
+        self._held.unconfirmed = job.stand
         self._acked = (job.stream, job.nonce)
         self.refused = ""
         commands: list[Command] = [SetTimer(Timer.CONFIRM, self._confirm_seconds)]
-        if job.stream == self._stream and self._welcomed:
-            took = int(event.seconds * 1000)
-            version = job.stand.release.version
+        if self._speaking_on(job.stream):
+            version, took = job.stand.release.version, int(event.seconds * 1000)
             commands.append(Say(stream.Ack(job.nonce, version, took, event.entries)))
-        elif not self._open:
-            commands.append(SetTimer(Timer.CONNECT, UNCONFIRMED_SECONDS))
+        elif not self._line.open:
+            commands.append(SetTimer(Timer.CONNECT, URGENT_SECONDS))
         return commands
 
+    def _speaking_on(self, number: int) -> bool:
+        return number == self._line.number and self._line.welcomed
+
     def _rekeyed(self, job: _Job, event: PolicyApplied) -> list[Command]:
-        if self.unconfirmed is not None:
-            self.unconfirmed = job.stand
-            return []
-        self.confirmed = job.stand
-        return [stream.WritePolicyCache(job.stand, self._key_set)]
+        confirmed = self._held.put(job.stand)
+        return [stream.WritePolicyCache(job.stand, self._key_set)] if confirmed else []
 
     # Commit-confirm.
 
-    def _on_confirmed(self, message: stream.Confirmed, event: stream.StreamSaid) -> list[Command]:
-        if self.unconfirmed is None or self._acked != (self._stream, message.nonce):
+    def _on_confirmed(self, message: stream.Confirmed, random: float) -> list[Command]:
+        number = self._line.number
+        if self.unconfirmed is None or self._acked != (number, message.nonce):
             return []
-        if self._judged_from is None or self._stream >= self._judged_from:
-            return self._confirm(event.at)
+        if self._judged_from is None or number >= self._judged_from:
+            return self._confirm()
         # This connection is older than the first policy, which lets it pass unjudged for a while,
         # so it proves nothing. The next one's Welcome does.
-        return [stream.CloseStream(), *self._connect(event.random)]
+        return [stream.CloseStream(), *self._connect(random)]
 
-    def _confirm(self, at: float) -> list[Command]:
-        stand = self.unconfirmed
-        assert stand is not None, "it was looked at before"
-        peers = stand.peers
-        self._ring = self._ring.drop(peers, self._epoch(at), self.unix(at))
-        ring = stand.ring.drop(peers, self._epoch(at), self.unix(at))
-        self.confirmed = self._raise_floor(replace(stand, ring=ring))
-        self.unconfirmed, self._acked = None, (0, 0)
+    def _confirm(self) -> list[Command]:
+        stand = self._held.confirm(self._now())
+        self._acked = (0, 0)
+        version = stand.release.version
         return [
             SetTimer(Timer.CONFIRM, None),
-            stream.WritePolicyCache(self.confirmed, self._key_set),
-            _log(Level.INFO, "policy confirmed", version=stand.release.version,
-                 controller=self.controller),
-        ]  # fmt: skip
+            stream.WritePolicyCache(stand, self._key_set),
+            log(Level.INFO, "policy confirmed", version=version, controller=self.controller),
+        ]
 
-    def _raise_floor(self, stand: Stand) -> Stand:
-        if self._floor is None or stand.release.order > self._floor.order:
-            self._floor = stand.release
-        return stand
-
-    def _take_back(self, at: float) -> list[Command]:
+    def _take_back(self) -> list[Command]:
         if self.unconfirmed is None:
             return []
         if self._job is not None:  # what is on its way may be what helps
             return [SetTimer(Timer.CONFIRM, self._confirm_seconds)]
-        said = _log(
+        said = log(
             Level.ERROR,
             "no controller is heard under the new policy, taking it back",
             version=self.unconfirmed.release.version,
@@ -491,62 +386,32 @@ class Control:
         )
         before = self.confirmed
         job = _Job(Kind.RETURN, before or self.unconfirmed)
-        return [said, *self._start(job, at, opened=before is None)]
+        return [said, *self._start(job, opened=before is None)]
 
     def _returned(self, job: _Job, event: PolicyApplied) -> list[Command]:
-        taken_back = self.unconfirmed
-        assert taken_back is not None, "it was in force"
-        self.unconfirmed = None
-        seconds = f"{self._confirm_seconds:.0f} s"
-        refusal = Refused(
-            NackReason.UNCONFIRMED, f"no controller was heard under it within {seconds}"
-        )
-        acked, self._acked = self._acked, (0, 0)
-        self._changed = self._ring.order != job.stand.ring.order
-        return self._nack(acked[0], acked[1], refusal, taken_back)
+        taken_back = self._held.returned(job.stand)
+        (number, nonce), self._acked = self._acked, (0, 0)
+        sentence = f"no controller was heard under it within {self._confirm_seconds:.0f} s"
+        refusal = Refused(NackReason.UNCONFIRMED, sentence)
+        return self._refuse(_nack(nonce, refusal, taken_back.release), number)
 
-    def _nack(
-        self,
-        number: int,
-        nonce: int,
-        refusal: Refused,
-        stand: Stand | None,
-        version: int = 0,
-        store_epoch: int = 0,
-    ) -> list[Command]:
-        """Said now if the stream still is, and in the next Hello in any case where none is sure."""
-        if stand is not None:
-            version, store_epoch = stand.release.version, stand.release.store_epoch
-        nack = Nack(nonce, refusal.reason, str(refusal), version, store_epoch)
-        if version:
-            self.refused = str(refusal)
-        said = _log(
+    def _refuse(self, nack: Nack, number: int | None = None) -> list[Command]:
+        """Said now where the stream still is, and in the next Hello where it may not be heard."""
+        said = log(
             Level.WARNING,
             "refused what the controller sent, what was in force stays",
-            version=version,
-            why=refusal.reason.name.lower(),
-            reason=str(refusal),
+            version=nack.version,
+            why=nack.reason.name.lower(),
+            reason=nack.sentence,
         )
-        heard = number == self._stream and self._welcomed
-        if version and (not heard or refusal.reason is NackReason.UNCONFIRMED):
-            self._unheard = nack
+        heard = self._speaking_on(self._line.number if number is None else number)
+        if nack.version:
+            self.refused = nack.sentence
+            if not heard or nack.reason is NackReason.UNCONFIRMED:
+                self._unheard = nack
         return [said, Say(nack)] if heard else [said]
 
-    # Certificates.
 
-    def _on_renewed(self, event: stream.CertificateRenewed) -> list[Command]:
-        self._renew_after = event.renew_after
-        return [
-            _log(Level.INFO, "certificate renewed", renew_after=int(event.renew_after)),
-            *self._take_key_set(event.key_set),
-            *self._take_controllers(event.controllers),
-            self._renew_timer(event.at),
-        ]
-
-    def _renew_timer(self, at: float) -> Command:
-        left = self._renew_after - self.unix(at)
-        return SetTimer(Timer.RENEW, min(max(left, 1.0), RENEW_AT_MOST))
-
-
-def _log(level: Level, message: str, **fields: str | int | float) -> Log:
-    return Log(level, message, tuple(fields.items()))
+def _nack(nonce: int, refusal: Refused, release: Release | None) -> Nack:
+    version, epoch = (release.version, release.store_epoch) if release else (0, 0)
+    return Nack(nonce, refusal.reason, str(refusal), version, epoch)

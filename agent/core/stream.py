@@ -67,8 +67,7 @@ class BadCame(Down):
     nonce: int
     reason: NackReason
     sentence: str
-    version: int = 0
-    store_epoch: int = 0
+    release: Release | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +246,6 @@ class AssemblePolicy(StreamCommand):
     now: unix seconds. opened: with nothing refused. fresh: it must be good for `now`.
     """
 
-    number: int
     stand: Stand
     now: float
     opened: bool

@@ -176,9 +176,7 @@ def _policy(message: pb.PolicyUpdate, keys: _Keys) -> stream.Down:
     except SnapshotDecodeError as error:
         delta = message.WhichOneof("body") == "delta"
         reason = NackReason.DELTA if delta else NackReason.CONTENT
-        return stream.BadCame(
-            message.nonce, reason, str(error), release.version, release.store_epoch
-        )
+        return stream.BadCame(message.nonce, reason, str(error), release)
 
 
 def release_of(envelope: signed_pb2.Signed, keys: _Keys) -> Release:
