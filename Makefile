@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 C_FILES := $(wildcard bpf/*.c bpf/*.h bench/*.c)
 
-.PHONY: help setup demo test unit store kernel check format proto lock bench clean
+.PHONY: help setup demo test unit store kernel check format proto lock bench deb clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -48,6 +48,9 @@ lock: ## pin the newest versions of what requirements*.in name (needs uv)
 bench: setup ## figures of the datapath and of identity, as ratios of one run (root)
 	@$(PYTHON) -m bench.run
 	@$(PYTHON) -m bench.spawn
+
+deb: ## Debian packages of the agent and the command line, into dist/
+	@scripts/build-deb
 
 clean: ## remove what setup and the tools made in this folder
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -62,6 +62,8 @@ class Config:
     hold_limit_ms: int | None = None
     flow_history: int = 1000
     """Flow events kept for an observer that comes later."""
+    refuse: str = "reject"
+    """reject: who proved who it is learns at once that it is refused. drop: nobody does."""
     log_level: str = "info"
     """debug, info, warning or error."""
     metrics: Endpoint | None = Endpoint("127.0.0.1", 9420)
@@ -102,7 +104,10 @@ _NUMBERS = {
     "metrics_rules": (0, 1000),
 }
 _ENDPOINTS = ("metrics",)
-_CHOICES = {"log_level": ("debug", "info", "warning", "error")}
+_CHOICES = {
+    "log_level": ("debug", "info", "warning", "error"),
+    "refuse": ("reject", "drop"),
+}
 OFF = "off"
 _SWITCHES = ("controller_lifeline",)
 _REQUIRED = ("host_name",)

@@ -43,6 +43,7 @@ from agent.edge.kernel import Kernel, Place
 from agent.edge.libbpf import BpfError
 from agent.edge.local_view import LocalView
 from agent.edge.procfs import ProcessReader
+from agent.edge.refuser import Refuser
 from agent.edge.ringbuf import RingBuffer
 from agent.edge.snapshot_source import SnapshotSource
 from agent.edge.tagger import Tagger
@@ -81,8 +82,10 @@ class Daemon:
         self._busy = False
         self._opened = ExitStack()
         self._loaded = False
+        self._lost = 0
         self._observe = False
         self._numbers = itertools.count(1)
+        self._refuser: Refuser
         self._kernel: Kernel
         self._tagger: Tagger
         self._wall_offset_ns = clock.wall_offset_ns()
@@ -100,7 +103,7 @@ class Daemon:
         self._open_file_watch()
         service = local_server.LocalService(self._view, self._flows)
         server = await local_server.serve(self._config.socket, service)
-        self._opened.enter_context(contextlib.closing(self._telemetry)).start()
+        self._opened.enter_context(contextlib.closing(self._telemetry))
         tasks = [
             asyncio.create_task(self._guard(part), name=part.__name__)
             for part in (
@@ -167,6 +170,7 @@ class Daemon:
             self._wall_offset_ns = clock.wall_offset_ns()
             if self._loaded:
                 self._kernel.refresh_clock()
+                self._look_for_losses()
             self._tell(events.Ticked(clock.unix_seconds()))
 
     async def _guard_datapath(self) -> None:
@@ -178,6 +182,14 @@ class Daemon:
 
     async def _verify(self) -> Event:
         return await asyncio.to_thread(self._kernel.verify)
+
+    def _look_for_losses(self) -> None:
+        try:
+            before, self._lost = self._lost, self._kernel.lost_reports()
+        except BpfError:
+            return  # somebody took the pins away: the guard's next look puts them back
+        if self._lost != before:
+            self._tell(events.ReportsLost(self._lost - before))
 
     # Events in.
 
@@ -201,9 +213,8 @@ class Daemon:
             self._busy = False
 
     def _crash(self) -> None:
-        trace = traceback.format_exc().strip()
         logs.write("error", "unexpected, the agent ends and enforcement goes on",
-                   [("trace", trace)])  # fmt: skip
+                   [("trace", traceback.format_exc().strip())])  # fmt: skip
         self._end(70)
 
     def _end(self, code: int) -> None:
@@ -214,6 +225,7 @@ class Daemon:
         self._tell(events.ObserversChanged(count))
 
     def _flow_seen(self, event: FlowEvent) -> None:
+        self._refuser.offer(event)
         names = self._view.names_under(event.generation)
         self._flows.add(describe(event, names, self._wall_offset_ns, next(self._numbers)))
 
@@ -296,7 +308,7 @@ class Daemon:
             self._open()
         except (loader_child.LoadError, BpfError, cgroups.CgroupError) as error:
             return events.LoadFailed(str(error))
-        return events.Loaded(report.seconds, report.attach_pending)
+        return events.Loaded(report.seconds, report.attach_pending, self._kernel.generation)
 
     def _open(self) -> None:
         """Open what is pinned and listen to it, before anything is attached."""
@@ -305,9 +317,12 @@ class Daemon:
         self._kernel.set_observe(on=self._observe)
         self._tagger = Tagger(self._reader, self._kernel.processes, self._hasher, self._place.pins)
         self._view.open(self._kernel, self._place.pins)
-        self._telemetry.open(self._place.pins)
+        refuser = Refuser(self._place.pins.maps, on=self._config.refuse == "reject")
+        self._refuser = self._opened.enter_context(contextlib.closing(refuser))
+        self._telemetry.open(self._place.pins, self._refuser)
         self._listen(self._kernel.process_events(self._tell))
         self._listen(self._kernel.flow_events(self._flow_seen))
+        self._lost = self._kernel.lost_reports()  # of earlier runs: the walk makes up for them
         self._loaded = True
 
     def _listen(self, ring: RingBuffer) -> None:

@@ -147,6 +147,7 @@ struct executable {
 #define SOCKET_HELD 0x2	  // its SYN waits for the attestation of its process
 #define SOCKET_LISTENS 0x4
 #define SOCKET_ADOPTED 0x8 // older than the agent, or than its first policy
+#define SOCKET_RESETS 0x80 // the agent's own raw socket: its TCP resets pass
 struct socket_state {
 	__u64 generation;	// that `verdict` was made under; 0: judge
 	__u64 netns;		// cookie
@@ -323,9 +324,13 @@ struct process_event {
 };
 
 // Ring buffer `flow_events`.
+#define SEGMENT_OTHER 0
+#define SEGMENT_SYN 1	  // for a listener
+#define SEGMENT_SYN_ACK 2 // for a socket that waits for it
 struct flow_event {
 	__u64 time_ns; // CLOCK_MONOTONIC
 	__u64 generation;
+	__u64 netns; // cookie, of handshakes
 	__u8 local_address[16];
 	__u8 remote_address[16];
 	__u32 local;
@@ -341,7 +346,9 @@ struct flow_event {
 	__u8 verdict;
 	__u8 reason;
 	__u8 proof;
-	__u8 pad[7];
+	__u8 segment; // SEGMENT_*
+	__u16 pad;
+	__u32 answer; // of a SYN: what a reset has to acknowledge, RFC 9293 3.10.7.1
 };
 
 // held_times: per CPU, how long connections waited for their process: 2^n to 2^(n+1) units of

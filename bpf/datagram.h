@@ -89,6 +89,19 @@ INLINE int answers(struct datagram *known, u8 direction, u32 now_s)
 	       now_s - known->seen_s <= EXCHANGE_IDLE_S;
 }
 
+// The agent answers refused SYNs with resets of its own, from raw sockets that it marks in their
+// storage, which nobody can write who may not do worse. Nothing but a bare reset passes for it.
+INLINE int is_own_reset(struct __sk_buff *skb, struct socket_state *s, struct packet *p)
+{
+	u8 flags = 0;
+
+	if (!s || !(s->flags & SOCKET_RESETS) || p->protocol != IPPROTO_TCP || p->fragment)
+		return 0;
+	if (skb->len != p->transport + 20u || bpf_skb_load_bytes(skb, p->transport + 13, &flags, 1))
+		return 0;
+	return flags == (TCP_RST | TCP_ACK);
+}
+
 INLINE int hold_datagram(u8 direction)
 {
 	count_outcome(OUTCOME_HELD);
@@ -109,7 +122,8 @@ INLINE int gather_datagram(struct control *c, u64 generation, struct __sk_buff *
 		count_verdict(direction, VERDICT_REFUSE, REASON_PACKET_MALFORMED);
 		return SKB_DROP;
 	}
-	if (is_icmp_control(p) || (!s && is_echo_reply(p))) {
+	if (is_icmp_control(p) || (!s && is_echo_reply(p)) ||
+	    (direction == DIR_EGRESS && is_own_reset(skb, s, p))) {
 		count_verdict(direction, VERDICT_ALLOW, REASON_CONTROL);
 		return SKB_PASS;
 	}

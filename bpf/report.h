@@ -11,6 +11,9 @@ struct flow {
 	u16 local_port;
 	u16 remote_port;
 	u8 proof;
+	u8 segment; // SEGMENT_*
+	u32 answer;
+	u64 netns;
 };
 
 // Number of refusals suppressed since the last report, or -1 if this one is to be suppressed too.
@@ -77,8 +80,9 @@ INLINE void report(struct control *c, u64 generation, struct question *q, struct
 	event->verdict = d->verdict;
 	event->reason = d->reason;
 	event->proof = f->proof;
-#pragma unroll
-	for (int i = 0; i < (int)sizeof(event->pad); i++)
-		event->pad[i] = 0;
+	event->segment = f->segment;
+	event->pad = 0;
+	event->answer = f->answer;
+	event->netns = f->netns;
 	submit_flow_event(event);
 }

@@ -66,6 +66,7 @@ INLINE void gather_packet(struct packet *p, struct socket_state *s, struct inqui
 {
 	i->q.protocol = IPPROTO_TCP;
 	i->netns = s->netns;
+	i->f.netns = s->netns;
 	i->f.tgid = s->tgid;
 	i->f.local = p->destination;
 	i->f.remote = p->source;
@@ -233,6 +234,7 @@ INLINE int gather_handshake(struct control *c, u64 generation, struct __sk_buff 
 		if (!(p->tcp_flags & TCP_SYN)) // without ACK: simultaneous open, RFC 9293 3.5
 			return SKB_PASS;
 		i->kind = ASK_SYN_ACK;
+		i->f.segment = SEGMENT_SYN_ACK;
 		i->q.direction = DIR_EGRESS;
 		i->q.port = s->port;
 		i->q.local = settle_local(c, s);
@@ -243,6 +245,8 @@ INLINE int gather_handshake(struct control *c, u64 generation, struct __sk_buff 
 	if ((p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN)
 		return gather_final_ack(generation, i);
 	i->kind = ASK_SYN;
+	i->f.segment = SEGMENT_SYN;
+	i->f.answer = p->sequence + 1 + skb->len - p->transport - 20 - p->options_length;
 	i->q.local = settle_local(c, s);
 	if (i->q.local != ID_PENDING)
 		return ASK;

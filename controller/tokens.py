@@ -48,7 +48,9 @@ def parse(text: str) -> TokenParts | None:
     if match is None:
         return None
     id_, secret, pin = match.groups()
-    return TokenParts(id_, _bytes(secret), _bytes(pin) if pin else b"")
+    parts = TokenParts(id_, _bytes(secret), _bytes(pin) if pin else b"")
+    written = (_base64(parts.secret), _base64(parts.pin))
+    return parts if written == (secret, pin or "") else None  # one text for one token
 
 
 def secret_hash(secret: bytes) -> bytes:

@@ -91,7 +91,7 @@ def explain_command(
 
     --last, --flow and --tuple ask the agent of this host about a verdict that it has kept:
     who the process is and by which evidence, how the peer was known, which rule decided or that
-    none did, and what the policy in force says of it now. Ids are in `observe --output json`. Of a
+    none did, and what the policy in force says of it now. Ids are in what `observe` shows. Of a
     tuple, parts may be left out, and the newest verdict that fits is meant.
 
     --from, --to and --port ask whether a connection would pass at both of its ends, by --inventory

@@ -133,6 +133,7 @@ def flow_line(flow: pb.Flow) -> str:
         "proof": flow.proof,
         "pid": flow.pid,
         "suppressed": flow.suppressed,
+        "id": flow.id,
     }
     words += [f"{name}={value}" for name, value in facts.items() if value]
     return " ".join(word for word in words if word)

@@ -100,6 +100,7 @@ class SocketFlag(IntFlag):
     HELD = 0x2
     LISTENS = 0x4
     ADOPTED = 0x8
+    RESETS = 0x80
 
 
 class Scope(IntFlag):
@@ -486,9 +487,20 @@ PROCESS_EVENT = Layout(
 )
 
 
+class Segment(IntEnum):
+    """Which segment of a handshake a flow event is about."""
+
+    OTHER = 0
+    SYN = 1
+    SYN_ACK = 2
+
+
 class FlowEvent(NamedTuple):
+    """answer: of a SYN, what a reset has to acknowledge."""
+
     time_ns: int
     generation: int
+    netns: int
     local_address: bytes
     remote_address: bytes
     local: int
@@ -504,14 +516,16 @@ class FlowEvent(NamedTuple):
     verdict: int
     reason: int
     proof: int
+    segment: int
+    answer: int
 
 
 FLOW_EVENT = Layout(
     "flow_event",
     FlowEvent,
-    "time_ns Q, generation Q, local_address 16s, remote_address 16s, local I, peer I, "
+    "time_ns Q, generation Q, netns Q, local_address 16s, remote_address 16s, local I, peer I, "
     "peer_host I, rule I, tgid I, suppressed I, local_port H, remote_port H, protocol B, "
-    "direction B, verdict B, reason B, proof B, _ 7x",
+    "direction B, verdict B, reason B, proof B, segment B, _ 2x, answer I",
 )
 
 LAYOUTS = (

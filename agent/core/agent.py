@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agent.core import adoption, attest, events, stream
+from agent.core import adoption, attest, events, stream, tagging
 from agent.core.commands import (
     ApplyPolicy,
     Attach,
@@ -38,6 +38,7 @@ from agent.core.events import Event, Source
 from agent.core.guarding import Guarding
 from agent.core.held import NackReason
 from agent.core.intake import Candidate, Intake
+from agent.core.interest import Interest
 from agent.core.model import Action, Snapshot, Workload
 from agent.core.roster import Roster
 from agent.core.standing import Stage, Standing, State
@@ -61,7 +62,8 @@ class Agent:
         self.standing = Standing(controlled=control is not None)
         self.guarding = Guarding()
         self._intake = Intake()
-        self._told: State | None = None
+        self._told_state: State | None = None
+        self._told_summary = ""
         self._loaded = False
         self._attach_pending = False
         self._adoption_ends = 0.0
@@ -80,7 +82,7 @@ class Agent:
         return tuple(sorted({r.name for r in rules if r.action is Action.LIFELINE}))
 
     @property
-    def interest(self) -> attest.Interest:
+    def interest(self) -> Interest:
         """The facts that the policy in force asks for."""
         return self._roster.interest
 
@@ -96,12 +98,14 @@ class Agent:
         """What to do now that `event` has happened."""
         commands = self._dispatch(event)
         self._follow_control()
-        state = self.state
-        if state is not self._told:
-            self._told = state
+        state, summary = self.state, self.standing.summary
+        if state is not self._told_state:
+            self._told_state = state
             level = Level.INFO if state.good else Level.WARNING
             commands.append(log(level, "state", state=state.value))
-            commands.append(NotifyStatus(self.standing.summary))
+        if summary != self._told_summary:
+            self._told_summary = summary
+            commands.append(NotifyStatus(summary))
         return commands
 
     def _dispatch(self, event: Event) -> list[Command]:
@@ -113,13 +117,16 @@ class Agent:
             case events.ProcessStarted():
                 return [WalkSockets(event.pid)]
             case events.FactsNotRead():
-                return self._roster.on_facts_not_read(event)
+                return tagging.tag_unreadable(event)
             case events.ExecutableHashed():
                 return self._roster.on_hashed(event)
             case events.ProcessesWalked():
                 return self._on_walked(event)
             case events.SocketsWalked():
                 return self._on_sockets(event)
+            case events.ReportsLost():
+                said = log(Level.WARNING, "questions were lost, walking", count=event.count)
+                return [said, self._roster.walk_anew()]
             case events.ObserversChanged():
                 return [SetObserve(event.count > 0)]
             case events.Ticked():
@@ -199,13 +206,18 @@ class Agent:
         return self._apply_next()
 
     def _on_snapshot(self, event: events.SnapshotRead) -> list[Command]:
-        if event.source is Source.FILE:
-            self.standing.file_is_good()
+        candidate = Candidate(
+            event.source, event.snapshot, event.content, event.digest, event.seconds
+        )
         if self.control is not None:
             self.control.read(event)
-        self._intake.offer(
-            Candidate(event.source, event.snapshot, event.content, event.digest, event.seconds)
-        )
+            self._intake.put(candidate)
+            return self._after_read(event.source)
+        refused = self._intake.offer(candidate)
+        if refused:
+            return self._on_refused(events.SnapshotRefused(event.source, refused))
+        if event.source is Source.FILE:
+            self.standing.file_is_good(event.digest)
         return self._after_read(event.source)
 
     def _on_refused(self, event: events.SnapshotRefused) -> list[Command]:
@@ -218,6 +230,8 @@ class Agent:
             assert self.control is not None, "it has asked"
             refused = self.control.not_applied(NackReason.CONTENT, event.reason)
             return [*refused, *self._apply_next()]
+        if self._intake.has_lost(event.held):
+            return [ReadSnapshot(Source.FILE, self._intake.held)]
         self.standing.file_is_refused(event.reason)
         return [
             log(Level.WARNING, "snapshot refused, the last good one stays", reason=event.reason)
@@ -235,6 +249,7 @@ class Agent:
         self.load_seconds = event.seconds
         self._attach_pending = event.attach_pending
         self._loaded = True
+        self.standing.inherited = event.generation != 0
         said = log(
             Level.INFO,
             "loaded",
@@ -266,8 +281,7 @@ class Agent:
             commands += self.control.applied(event)
         if done.source is Source.FILE:
             commands.append(WriteCache(done.content))
-        commands += [ForgetExecutables(), *self._apply_next(), *self._go_on()]
-        return [*commands, NotifyStatus(self.standing.summary)]
+        return [*commands, ForgetExecutables(), *self._apply_next(), *self._go_on()]
 
     def _put_in_force(self, done: Candidate, event: events.PolicyApplied) -> None:
         self.snapshot, self.applied = done.snapshot, event
@@ -277,17 +291,22 @@ class Agent:
         self._roster.put_in_force(done.snapshot)
 
     def _on_not_applied(self, event: events.PolicyNotApplied) -> list[Command]:
-        source = self._intake.fail().source
-        if source is Source.FILE:
-            self.standing.file_is_refused(event.reason)
+        failed = self._intake.fail()
         said = log(
             Level.ERROR,
             "policy not applied, what was in force stays",
             version=event.version,
             reason=event.reason,
         )
-        refused = self._tell_control(source, event)
-        return [said, *refused, *(self._apply_next() or self._go_on())]
+        refused = self._tell_control(failed.source, event)
+        after = self._apply_next() or self._go_on()
+        if self.control is not None:
+            return [said, *refused, *after]
+        if self.standing.is_of_file(failed.digest):
+            self.standing.file_is_refused(event.reason)
+            return [said, *after]
+        # The file was measured by what is not to be.
+        return [said, *after, ReadSnapshot(Source.FILE, self._intake.held)]
 
     def _tell_control(self, source: Source, event: events.PolicyNotApplied) -> list[Command]:
         if self.control is None:
@@ -309,7 +328,7 @@ class Agent:
         if self.control.refused:
             self.standing.file_is_refused(self.control.refused)
         elif self.control.in_sync:
-            self.standing.file_is_good()
+            self.standing.file_is_good(b"")
         else:
             self.standing.file_is_missing()
 

@@ -12,8 +12,9 @@ from enum import Enum
 
 from agent.core.abi import Process
 from agent.core.adoption import SocketTag
-from agent.core.attest import Facts, Interest
+from agent.core.attest import Facts
 from agent.core.events import ProcessReport, Source
+from agent.core.interest import Interest
 from agent.core.model import Snapshot
 from agent.core.snapshot import Held
 

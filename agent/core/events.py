@@ -55,6 +55,8 @@ class Loaded(Event):
 
     seconds: float
     attach_pending: bool
+    generation: int = 0
+    """The kernel's, of the policy that an earlier run left in force; 0 if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,11 @@ class SnapshotRead(Event):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRefused(Event):
+    """held: the order of the newest one that it was measured by."""
+
     source: Source
     reason: str
+    held: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +154,13 @@ class ProcessStarted(Event):
     """Somebody without a workload started one that the kernel knew at once."""
 
     pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportsLost(Event):
+    """The kernel had no room to ask who these many processes are."""
+
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,17 +47,32 @@ class Intake:
             at_hand.append(self._in_force)
         return max(at_hand, key=lambda held: held.order, default=None)
 
+    def has_lost(self, order: tuple[int, int] | None) -> bool:
+        """Whether that was the newest one at hand, and has failed since."""
+        return order is not None and (self.held is None or self.held.order < order)
+
     def _candidates(self) -> list[Candidate]:
         applying = [self._applying] if self._applying is not None else []
         return [*self._waiting, *applying]
 
-    def offer(self, candidate: Candidate) -> None:
-        """Take it in, unless it is at hand already."""
-        known = {c.digest for c in self._candidates()}
-        if self._in_force is not None:
-            known.add(self._in_force.digest)
-        if candidate.digest not in known:
+    def offer(self, candidate: Candidate) -> str | None:
+        """Take it in, unless it is at hand already. Returns the sentence that refuses it.
+
+        While it was read and checked a newer one may have come, so it is measured once more.
+        """
+        held, version, order = self.held, candidate.snapshot.version, candidate.held.order
+        if held is not None and order < held.order:
+            return f"revision {version} is older than {held.version}, which came meanwhile"
+        if held is not None and order == held.order and candidate.digest != held.digest:
+            return f"revision {version} came meanwhile with other content"
+        if held is None or order > held.order:
             self._waiting.append(candidate)
+        return None
+
+    def put(self, candidate: Candidate) -> None:
+        """Take it in whatever is at hand: agent.core.control says what is newer, one at a time, and
+        may return to what is older."""
+        self._waiting = [candidate]
 
     def take(self) -> Candidate | None:
         """The newest one that waits, to be applied; None while another one is."""

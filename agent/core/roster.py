@@ -11,18 +11,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agent.core import attest, events, tagging
-from agent.core.attest import Attestation, Facts, Interest
+from agent.core.abi import Process
+from agent.core.attest import Attestation, Facts
 from agent.core.commands import (
     Command,
     HashExecutable,
     Level,
     Log,
     ReadFacts,
-    TagUnreadable,
     WalkProcesses,
     WalkSockets,
 )
 from agent.core.events import ProcessReport
+from agent.core.interest import Interest, follows_from_executable_key, interest
 from agent.core.model import FIRST_WORKLOAD_IDENTITY, Identity, Snapshot, Workload
 
 MAX_WALKS = 5
@@ -38,14 +39,16 @@ class Roster:
         self.interest = Interest()
         self._workloads: tuple[Workload, ...] = ()
         self._cacheable = False
+        self._in_force = False
         self._walks = 0
         self._told: set[str] = set()
 
     def put_in_force(self, snapshot: Snapshot) -> None:
         limit = snapshot.settings.hash_limit_mib << 20
-        self.interest = attest.interest(snapshot.workloads, limit)
+        self.interest = interest(snapshot.workloads, limit)
         self._workloads = snapshot.workloads
-        self._cacheable = attest.follows_from_executable_key(snapshot.workloads)
+        self._cacheable = follows_from_executable_key(snapshot.workloads)
+        self._in_force = True
         self._told.clear()
         self._walks = 0
 
@@ -59,6 +62,12 @@ class Roster:
 
     def judge(self, facts: Facts) -> Attestation:
         return attest.attest(facts, self._workloads)
+
+    def _judge_walked(self, facts: Facts, before: Process | None) -> Attestation:
+        """While no policy is at hand, what an earlier run has attested stands."""
+        if not self._in_force and before is not None and tagging.holds(before, facts):
+            return Attestation(before.identity)
+        return self.judge(facts)
 
     def on_reported(self, report: ProcessReport) -> list[Command]:
         return [ReadFacts(report, self.interest)]
@@ -84,29 +93,18 @@ class Roster:
     def _hash(self, report: ProcessReport, facts: Facts) -> HashExecutable:
         return HashExecutable(report, facts, self.interest.hash_limit_bytes)
 
-    def on_facts_not_read(self, event: events.FactsNotRead) -> list[Command]:
-        after = tagging.host_entry(event)
-        if after is None or event.before is None:
-            return []
-        said = Log(
-            Level.WARNING,
-            "cannot attest a process, it counts as host",
-            (("pid", event.report.pid), ("reason", event.reason)),
-        )
-        return [said, TagUnreadable(event.report.pid, event.before, after)]
-
     def on_hashed(self, event: events.ExecutableHashed) -> list[Command]:
         """Look again at everyone who waited: without hashes, if there is none to be had."""
-        interest = self.interest
+        wanted = self.interest
         commands: list[Command] = []
         if not event.sha256:
-            interest = replace(interest, hashes=False)
+            wanted = replace(wanted, hashes=False)
             commands += self._tell_once(
                 event.path,
                 "cannot hash an executable, no sha256 matches it",
                 (("path", event.path), ("reason", event.reason)),
             )
-        commands += [ReadFacts(report, interest) for report in event.reports]
+        commands += [ReadFacts(report, wanted) for report in event.reports]
         return commands
 
     def on_walked(self, event: events.ProcessesWalked) -> tuple[list[Command], bool]:
@@ -117,7 +115,7 @@ class Roster:
         for pid, read in event.seen.items():
             before = event.actual.get(pid)
             facts = tagging.believed(read, before)
-            verdict = self.judge(facts)
+            verdict = self._judge_walked(facts, before)
             warnings += self._warn_conflict(facts, verdict)
             identities[pid] = verdict.identity
             if verdict.wants_hash:

@@ -43,6 +43,8 @@ class Stage(Enum):
 
 _BEFORE = {Stage.STARTING: State.STARTING, Stage.LOADING: State.LOADING}
 
+_NO_FILE = "; there is no snapshot file."
+
 
 @dataclass
 class Standing:
@@ -60,20 +62,26 @@ class Standing:
     expires: int = 0
     suspended: bool = False
     controlled: bool = False
-    _file_good: bool = False
+    inherited: bool = False
+    """The kernel judges by a policy of an earlier run."""
+    _file: bytes | None = None
+    """Digest of the snapshot file's content as last read; None if that is missing or refused."""
     _file_was_good: bool = False
 
-    def file_is_good(self) -> None:
-        self._file_good = self._file_was_good = True
+    def file_is_good(self, digest: bytes) -> None:
+        self._file, self._file_was_good = digest, True
         self.refused = ""
 
     def file_is_refused(self, reason: str) -> None:
-        self._file_good = False
+        self._file = None
         self.refused = reason
 
     def file_is_missing(self) -> None:
-        self._file_good = False
+        self._file = None
         self.refused = ""
+
+    def is_of_file(self, digest: bytes) -> bool:
+        return digest == self._file
 
     def in_force(self, version: int, expires: int) -> None:
         self.version, self.expires = version, expires
@@ -88,7 +96,7 @@ class Standing:
             return State.SYNCING
         if self.at >= self.expires:
             return State.EXPIRED
-        if self._file_good:
+        if self._file is not None:
             return State.IN_SYNC
         return State.STALE if self._file_was_good else State.CACHED
 
@@ -99,11 +107,14 @@ class Standing:
             return "The datapath is being loaded."
         if self.suspended:
             return "Suspended by an administrator: all traffic passes until `cordon-agent resume`."
-        if self.version is None:
-            head = "No policy has been in force since the agent started"
-        else:
-            head = f"Policy version {self.version} is in force"
-        return f"{head}{self._expiry()}{self._trouble()}"
+        return f"{self._policy()}{self._expiry()}{self._trouble()}"
+
+    def _policy(self) -> str:
+        if self.version is not None:
+            return f"Policy version {self.version} is in force"
+        if self.inherited:
+            return "What the last run of the agent left in force is enforced, its cache is lost"
+        return "No policy has been in force since the agent started"
 
     def _expiry(self) -> str:
         expired = self.version is not None and self.at >= self.expires
@@ -113,8 +124,6 @@ class Standing:
         if self.refused:
             newest = "the controller's newest" if self.controlled else "the snapshot file"
             return f"; {newest} is not: {self.refused}"
-        if not self._file_good:
-            return (
-                "; no controller is heard." if self.controlled else "; there is no snapshot file."
-            )
+        if self._file is None:
+            return "; no controller is heard." if self.controlled else _NO_FILE
         return "."

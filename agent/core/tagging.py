@@ -14,7 +14,15 @@ from collections.abc import Mapping
 from agent.core import delta
 from agent.core.abi import EXECUTABLE_KEY, Process, ProcessFlag
 from agent.core.attest import Facts, without_executable
-from agent.core.commands import Command, ForgetProcess, RememberExecutable, TagProcess
+from agent.core.commands import (
+    Command,
+    ForgetProcess,
+    Level,
+    Log,
+    RememberExecutable,
+    TagProcess,
+    TagUnreadable,
+)
 from agent.core.events import FactsNotRead, FactsRead, ProcessesWalked, ProcessReport
 from agent.core.model import Identity
 
@@ -58,6 +66,12 @@ def entry_of(
     )
 
 
+def holds(entry: Process, facts: Facts) -> bool:
+    """Whether an entry was attested, of the user and the cgroup that the process still has."""
+    attested = bool(entry.flags & ProcessFlag.ATTESTED)
+    return attested and (entry.uid, entry.cgroup) == (facts.uid, facts.cgroup_id)
+
+
 def same_tag(one: Process, other: Process) -> bool:
     """Whether two entries say the same of the same image of a process."""
     return one._replace(since_ns=0, inode=0, device=0) == other._replace(
@@ -78,16 +92,23 @@ def tag_reported(event: FactsRead, identity: int, cacheable: bool) -> list[Comma
     return commands
 
 
-def host_entry(event: FactsNotRead) -> Process | None:
-    """What a process is whose facts could not be read."""
+def tag_unreadable(event: FactsNotRead) -> list[Command]:
+    """A process whose facts cannot be read is what a stranger is."""
     if superseded(event.report, event.before) or event.before is None:
-        return None
-    return event.before._replace(
+        return []
+    after = event.before._replace(
         identity=int(Identity.HOST),
         since_ns=event.now_ns,
         flags=int(ProcessFlag.ATTESTED),
         generation=event.report.generation,
     )
+    pid, reason = event.report.pid, event.reason
+    said = Log(
+        Level.WARNING,
+        "cannot attest a process, it counts as host",
+        (("pid", pid), ("reason", reason)),
+    )
+    return [said, TagUnreadable(pid, event.before, after)]
 
 
 def is_key_of(packed: bytes, facts: Facts) -> bool:

@@ -50,6 +50,12 @@ def _held_time(place: int) -> str:
     return f"under_{microseconds}us"
 
 
+def outcome(folder: Path, which: Outcome) -> int:
+    with BpfMap.open_pinned(folder / "outcomes") as counters:
+        values = counters.get_percpu(int(which).to_bytes(4, "little"))
+        return sum(int.from_bytes(value, "little") for value in values)
+
+
 def _sums(path: Path) -> Iterator[tuple[int, int]]:
     with BpfMap.open_pinned(path) as counters:
         for key, values in counters.items_percpu():

@@ -15,10 +15,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from agent.core.diagnosis import Finding, ok, problem, warning
-from agent.edge import btf, features, libbpf, links, loader
+from agent.edge import btf, features, libbpf, links, loader, sock_destroy
 from agent.edge.compiler import LoadFailed
 from agent.edge.hooks import HOOKS, Hook
 from agent.edge.libbpf import BpfError
+from agent.edge.sock_destroy import Connection
 
 AREA = "kernel"
 OLDEST = (6, 1)
@@ -37,6 +38,7 @@ def examine(root: Path) -> Iterator[Finding]:
     yield from _features()
     yield from _types()
     yield from _attaching(root)
+    yield _ending()
     yield _datapath()
 
 
@@ -167,6 +169,20 @@ def _sweep(root: Path) -> None:
         if not Path("/proc", left.name.removeprefix(_CGROUP)).exists():
             with contextlib.suppress(OSError):
                 left.rmdir()
+
+
+def _ending() -> Finding:
+    """A connection that cannot be (from a port to itself, with a cookie of nobody's) is ended."""
+    nobody = ("127.0.0.1", 1)
+    failed = sock_destroy.destroy([Connection(os.getpid(), False, nobody, nobody, 1)])
+    if not failed:
+        return ok(AREA, "connections can be ended from outside (SOCK_DESTROY)")
+    return warning(
+        AREA,
+        f"connections cannot be ended from outside: {failed[0][1]}",
+        "a client whose server is refused waits for its time-out; the refusal itself holds",
+        "use a kernel with CONFIG_INET_DIAG_DESTROY",
+    )
 
 
 def _datapath() -> Finding:

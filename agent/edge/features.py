@@ -68,7 +68,7 @@ HELPERS: dict[ProgramType, tuple[Helper, ...]] = {
         Helper.sk_fullsock,
         Helper.sk_storage_get,
         *_EVENTS,
-        *_TIME,
+        *_CLOCKS,
     ),
     ProgramType.SOCK_OPS: (
         Helper.map_lookup_elem,

@@ -19,6 +19,7 @@ from agent.core.abi import (
     PROCESS_EVENT,
     ControlFlag,
     FlowEvent,
+    Outcome,
     ProcessEventKind,
 )
 from agent.core.compile import compile_policy
@@ -32,7 +33,7 @@ from agent.core.events import (
 )
 from agent.core.model import Settings as PolicySettings
 from agent.core.model import Snapshot
-from agent.edge import cgroups, clock, guard, hooks
+from agent.edge import cgroups, clock, counters, guard, hooks
 from agent.edge.control_page import ControlPage
 from agent.edge.guard import Guard
 from agent.edge.maps import BpfMap
@@ -111,6 +112,10 @@ class Kernel:
 
     def refresh_clock(self) -> None:
         self._control.write("wall_offset_ns", clock.wall_offset_ns())
+
+    def lost_reports(self) -> int:
+        """Since the datapath was first loaded: processes that the kernel could not ask about."""
+        return counters.outcome(self._place.pins.maps, Outcome.PROCESS_EVENT_LOST)
 
     def set_observe(self, *, on: bool) -> None:
         flags = self._control.read("flags") & ~ControlFlag.OBSERVE

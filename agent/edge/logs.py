@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import sys
 import time
@@ -25,19 +26,23 @@ from agent.core.log_events import event_name
 LEVELS = ("debug", "info", "warning", "error")
 JOURNAL = Path("/run/systemd/journal/socket")
 WINDOW_SECONDS = 10.0
-LINES = 20
+LINES = 100
 """Of one event in a window; of debug's events a thousand."""
 DEBUG_LINES = 1000
 MAX_EVENTS = 256
 MAX_VALUE = 4096
 """Letters of one value; what is longer is cut, for a datagram has a bound too."""
+_NOT_IN_NAMES = re.compile(r"[^A-Z0-9_]")
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3}
 Field = tuple[str, object]
 
 
 def format_line(level: str, message: str, fields: Iterable[Field]) -> str:
-    parts = [level, message, *(f"{key}={_quote(value)}" for key, value in fields)]
-    return " ".join(parts)
+    return " ".join([level, message, *_pairs(fields)])
+
+
+def _pairs(fields: Iterable[Field]) -> list[str]:
+    return [f"{key}={_quote(value)}" for key, value in fields]
 
 
 def _quote(value: object) -> str:
@@ -100,49 +105,43 @@ class Logger:
         if suppressed is None:
             return
         told = [*fields, *([("suppressed", suppressed)] if suppressed else ())]
-        if self._journal is None or not self._send(level, message, event, told):
+        if self._journal is None or not self._send(level, message, told):
             _to_stderr(level, format_line(level, message, [*told, ("event", event)]))
 
-    def _send(self, level: str, message: str, event: str, fields: list[Field]) -> bool:
+    def _send(self, level: str, message: str, fields: list[Field]) -> bool:
         assert self._journal is not None, "asked only with a journal"
-        text = format_line("", message, fields).strip()
-        entry = journal_entry(
-            [
-                ("MESSAGE", text),
-                ("PRIORITY", _PRIORITY[level]),
-                ("SYSLOG_IDENTIFIER", "cordon-agent"),
-                ("CORDON_EVENT", event),
-                ("CORDON_INSTANCE", self._instance),
-                *((f"CORDON_{key.upper()}", _cut(value)) for key, value in fields),
-            ]
-        )
+        entry = journal_entry(level, message, [*fields, ("instance", self._instance)])
         try:
             self._journal.send(entry)
         except OSError:
             return False
         return True
 
-    def record(self, level: str, message: str, fields: Iterable[Field]) -> bool:
-        """To the journal or nowhere, whatever the level and the bound."""
-        if self._journal is None:
-            return False
-        return self._send(level, message, event_name(message), list(fields))
-
     def close(self) -> None:
         if self._journal is not None:
             self._journal.close()
 
 
-def journal_entry(fields: Iterable[Field]) -> bytes:
-    """systemd's native journal protocol; a value with line ends goes with its length."""
-    out = bytearray()
-    for name, value in fields:
-        data = str(value).encode(errors="backslashreplace")
-        if b"\n" in data:
-            out += name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"
-        else:
-            out += name.encode() + b"=" + data + b"\n"
-    return bytes(out)
+def journal_entry(level: str, message: str, fields: Iterable[Field] = ()) -> bytes:
+    """One entry in the journal's native protocol, each field under a name of ours."""
+    named = [(key, value) for key, value in fields if value != ""]
+    shown = [(key, value) for key, value in named if key != "instance"]
+    entries: list[Field] = [
+        ("MESSAGE", " ".join([message, *_pairs(shown)])),
+        ("PRIORITY", _PRIORITY[level]),
+        ("SYSLOG_IDENTIFIER", "cordon-agent"),
+        ("CORDON_EVENT", event_name(message)),
+    ]
+    entries += [(f"CORDON_{_NOT_IN_NAMES.sub('_', key.upper())}", _cut(v)) for key, v in named]
+    return b"".join(_journal_field(name, str(value)) for name, value in entries)
+
+
+def _journal_field(name: str, value: str) -> bytes:
+    """A value with line ends goes with its length, so that it cannot make a field of its own."""
+    data = value.encode(errors="backslashreplace")
+    if b"\n" not in data:
+        return name.encode() + b"=" + data + b"\n"
+    return name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"
 
 
 def _open_journal(path: Path) -> socket.socket | None:
@@ -187,13 +186,20 @@ def write(level: str, message: str, fields: Iterable[Field] = ()) -> None:
     _logger.write(level, message, fields)
 
 
-def record(level: str, message: str, fields: Iterable[Field] = (), instance: str = "") -> bool:
-    """For what an administrator does and others shall find later, whoever runs the command.
+def record(level: str, message: str, fields: Iterable[Field] = ()) -> bool:
+    """To the journal in any case: for what an administrator does and others shall find later.
 
     False where there is no journal, or where it does not take the entry.
     """
-    with contextlib.closing(Logger(instance=instance, journal=JOURNAL)) as keeper:
-        return keeper.record(level, message, fields)
+    journal = _open_journal(JOURNAL)
+    if journal is None:
+        return False
+    with journal:
+        try:
+            journal.send(journal_entry(level, message, fields))
+        except OSError:
+            return False
+    return True
 
 
 def trace(message: str, value: object) -> None:

@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.core.attest import Facts, Interest
+from agent.core.attest import Facts
 from agent.core.containers import container_of
+from agent.core.interest import Interest
 from agent.edge import cgroups
 from agent.edge.hasher import HashCache, version_of
 from agent.edge.runtimes import RuntimeFiles

@@ -62,6 +62,7 @@ class SnapshotSource:
             held=held,
         )
         if reason is not None:
-            return SnapshotRefused(source, f"snapshot {path} is refused: {reason}")
+            reason = f"snapshot {path} is refused: {reason}"
+            return SnapshotRefused(source, reason, held.order if held is not None else None)
         seconds = time.monotonic() - started
         return SnapshotRead(source, loaded.snapshot, loaded.content, loaded.digest, seconds)

@@ -7,6 +7,8 @@ metrics is said and ignored: enforcement does not depend on being watched.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
@@ -15,12 +17,21 @@ from prometheus_client.registry import Collector
 from agent.config import Config
 from agent.core.agent import Agent
 from agent.core.commands import TagProcess
-from agent.core.events import Event, FactsNotRead, PolicyApplied, PolicyNotApplied, SnapshotRefused
+from agent.core.events import (
+    Attached,
+    Event,
+    FactsNotRead,
+    Loaded,
+    PolicyApplied,
+    PolicyNotApplied,
+    SnapshotRefused,
+)
 from agent.core.model import Identity
 from agent.edge import clock, logs
 from agent.edge.hooks import Pins
 from agent.edge.metrics import AgentCollector
 from agent.edge.metrics_server import Access, MetricsServer, MetricsServerError
+from agent.edge.refuser import OUTCOMES, Refuser
 
 LAG_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0)
 """Seconds. Usual is below a millisecond; the usual hold limit is 2 s."""
@@ -38,10 +49,11 @@ class Telemetry:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._config = config
         self._server: MetricsServer | None = None
+        self._refuser: Refuser | None = None
         self.registry = CollectorRegistry()
         self._collector = AgentCollector(agent, config.metrics_rules)
         self.registry.register(self._collector)
-        self.registry.register(_Unanswered(self))
+        self.registry.register(_Others(self))
         ProcessCollector(registry=self.registry)
         self._attestations = Counter(
             "cordon_attestations",
@@ -66,10 +78,13 @@ class Telemetry:
         for result in ("workload", "host", "unreadable"):
             self._attestations.labels(result)
 
-    def start(self) -> None:
-        """Listen, if the configuration says where."""
+    def _start(self) -> None:
+        """Listen, if the configuration says where.
+
+        Not before the hooks are attached: a listener that is older than they are has no identity.
+        """
         config = self._config
-        if config.metrics is None:
+        if config.metrics is None or self._server is not None:
             return
         access = Access(config.metrics_certificate, config.metrics_key, config.metrics_users)
         try:
@@ -85,9 +100,10 @@ class Telemetry:
                 [("endpoint", config.metrics)],
             )
 
-    def open(self, pins: Pins) -> None:
+    def open(self, pins: Pins, refuser: Refuser) -> None:
         """The datapath is loaded."""
         self._collector.open(pins)
+        self._refuser = refuser
 
     def happened(self, event: Event) -> None:
         result = _SNAPSHOTS.get(type(event))
@@ -95,6 +111,10 @@ class Telemetry:
             self._snapshots.labels(result).inc()
         elif isinstance(event, FactsNotRead):
             self._attestations.labels("unreadable").inc()
+        elif isinstance(event, Attached) or (
+            isinstance(event, Loaded) and not event.attach_pending
+        ):
+            self._start()
 
     def tagged(self, command: TagProcess) -> None:
         """A process has its identity from now on."""
@@ -108,17 +128,32 @@ class Telemetry:
     def unanswered(self) -> int:
         return self._server.refused if self._server is not None else 0
 
+    @property
+    def told(self) -> Mapping[str, int]:
+        """Refusals by how they were told."""
+        return self._refuser.told if self._refuser is not None else {}
+
     def close(self) -> None:
         if self._server is not None:
             self._server.close()
 
 
-class _Unanswered(Collector):
-    """What the server did not answer, which only a later scrape can tell."""
+class _Others(Collector):
+    """What the server did not answer, which only a later scrape can tell, and refusals told."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
 
     def collect(self) -> list[Metric]:
         text = "Requests for metrics closed unanswered, as there were too many."
-        return [CounterMetricFamily("cordon_scrapes_refused", text, self._telemetry.unanswered)]
+        told = CounterMetricFamily(
+            "cordon_refusals_told",
+            "Refused handshakes by how the one who waits was told.",
+            labels=["how"],
+        )
+        for how in OUTCOMES:
+            told.add_metric([how], self._telemetry.told.get(how, 0))
+        return [
+            CounterMetricFamily("cordon_scrapes_refused", text, self._telemetry.unanswered),
+            told,
+        ]

@@ -11,7 +11,9 @@ hidden from their texts, for some are secrets.
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,10 +38,10 @@ _POSTGRESQL_ARGUMENTS = {
 }
 _PRAGMAS = (
     f"busy_timeout = {BUSY_SECONDS * 1000}",
-    "journal_mode = WAL",
     "synchronous = FULL",
     "foreign_keys = ON",
 )
+_WAL_PAUSE = 0.02
 
 
 def make_engine(url: str | URL) -> Engine:
@@ -75,12 +77,24 @@ def _sqlite(url: URL) -> Engine:
         connection.isolation_level = None  # the driver begins nothing by itself
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}").close()
+        _switch_to_wal(connection)
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
         connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
 
     return engine
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Tried again while it is locked: of two first users one is told so at once, for SQLite heeds
+    no busy timeout where it would have to wait for a lock that both want to raise."""
+    for _ in range(int(BUSY_SECONDS / _WAL_PAUSE)):
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode = WAL").close()
+            return
+        time.sleep(_WAL_PAUSE)
+    connection.execute("PRAGMA journal_mode = WAL").close()
 
 
 class Database:

@@ -108,7 +108,8 @@ class Crowd:
         source, address = rng.choice(self._ways(client.host, host))
         protocol = Protocol.UDP if rng.random() < 0.25 else Protocol.TCP
         number = next(self._source_ports)
-        return Pair(protocol, client, server, source, address, number, port)
+        mapped = address.version == 4 and rng.random() < 0.2
+        return Pair(protocol, client, server, source, address, number, port, mapped)
 
     def _ways(self, from_: str, to: str) -> list[tuple[IPAddress, IPAddress]]:
         """(source, destination) as packets between two hosts, or on one, carry them."""
@@ -221,7 +222,8 @@ def _party(host: LabHost, name: str) -> Party:
 
 
 def _start(puppet: Puppet, pair: Pair) -> tuple[Op, Op]:
-    version, to = pair.address.version, (str(pair.address), pair.port)
+    version = 6 if pair.mapped else pair.address.version
+    to = (f"::ffff:{pair.address}" if pair.mapped else str(pair.address), pair.port)
     tcp = pair.protocol is Protocol.TCP
     kind = socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
     made = puppet.op_socket(_FAMILY[version], kind, bind=(_ANY[version], pair.source_port))

@@ -92,13 +92,17 @@ class Host:
         return found[0] if found else None
 
     def settled(self, pid: int, timeout: float = 10.0) -> str:
-        """The workload's name, or "host", once the process is not pending."""
+        """The workload's name, or "host", once the process is not pending; "" if it has ended."""
 
-        def ask() -> str:
+        def ask() -> str | None:
             process = self.process(pid)
-            return "" if process is None or process.state == "pending" else name_of(process)
+            if process is not None and process.state != "pending":
+                return f"={name_of(process)}"
+            return None if Path(f"/proc/{pid}").exists() else "="
 
-        return wait_until(ask, f"process {pid} has an identity", timeout=timeout)
+        found = wait_until(ask, f"process {pid} has an identity", timeout=timeout)
+        assert found is not None, "waited for"
+        return found.removeprefix("=")
 
     def becomes(self, pid: int, name: str, timeout: float = 10.0) -> local_pb2.Process:
         """Wait until the process is that workload."""

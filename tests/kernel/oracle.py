@@ -51,7 +51,10 @@ class Party:
 
 @dataclass(frozen=True)
 class Pair:
-    """One connection or datagram. `source` and `address` as the packets will have them."""
+    """One connection or datagram. `source` and `address` as the packets will have them.
+
+    mapped: the client asks for an IPv4 address by an IPv6 socket (RFC 4291, 2.5.5.2).
+    """
 
     protocol: Protocol
     client: Party
@@ -60,6 +63,7 @@ class Pair:
     address: IPAddress
     source_port: int
     port: int
+    mapped: bool = False
 
     @property
     def same_host(self) -> bool:
@@ -218,18 +222,20 @@ class Oracle:
         if sender.host not in self.snapshots:
             return None
         ours, theirs = self.snapshots[sender.host], self.snapshots[receiver.host]
-        if not _peer(ours, theirs.host).keys:
+        addressee, author = _peer(ours, theirs.host), _peer(theirs, ours.host)
+        if addressee is None or not addressee.keys:
             return None
         identity = self.identity(sender)
-        residents = _peer(theirs, ours.host).residents
+        residents = author.residents if author is not None else frozenset()
         assert identity in residents | {Identity.HOST}, (
             "hosts with keys know each other's residents"
         )
         return identity
 
 
-def _peer(snapshot: Snapshot, host: int) -> Peer:
-    return next(peer for peer in snapshot.peers if peer.host == host)
+def _peer(snapshot: Snapshot, host: int) -> Peer | None:
+    """None for a host that no rule relates to this one: of it only the addresses are known."""
+    return next((peer for peer in snapshot.peers if peer.host == host), None)
 
 
 def _end(decision: Decision, local: int, peer: int, proof: Proof) -> End:

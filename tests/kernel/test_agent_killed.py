@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from agent.edge import cgroups, links
-from agent.edge.hooks import HOOKS, Pins
+from agent.edge.hooks import HOOKS, LISTENERS, Pins
 from agent.edge.process_maps import ProcessMaps
 from tests.kernel.sealing import read_snapshot
 from tests.kernel.world import ALLOW, World, policy
@@ -177,9 +177,10 @@ def hooks_in_kernel(host: CordonHost) -> dict[str, int]:
 def untidy(host: CordonHost) -> list[str]:
     """What the dead agents left that should not be there."""
     pins = Pins(host.pins)
-    expected = {hook.function for hook in HOOKS}
+    attached = {hook.function for hook in HOOKS}
     found = [f"{hook}: {n} programs" for hook, n in hooks_in_kernel(host).items() if n != 1]
-    for folder in (pins.links, pins.programs):
+    loaded = {*attached, LISTENERS.function}
+    for folder, expected in ((pins.links, attached), (pins.programs, loaded)):
         names = {path.name for path in folder.iterdir()}
         found += [f"{folder}: {name}" for name in names ^ expected]
     agents = list(cgroups.pids(host.lab.unit_cgroup(AGENT_UNIT)))

@@ -176,6 +176,7 @@ class Trial:
         self.tally[f"outcome {should.outcome}"] += 1
         self.tally[f"{pair.protocol.name} v{pair.address.version}"] += 1
         self.tally["same host" if pair.same_host else "other host"] += 1
+        self.tally["mapped address"] += pair.mapped
         for end in should.ends.values():
             if end is not None:
                 self.tally[f"{end.verdict.name} {end.reason.name}"] += 1
@@ -213,6 +214,7 @@ REACHED = (
     *(f"proof {proof}" for proof in ("TAG", "RECORD", "ADDRESS")),
     "same host",
     "other host",
+    "mapped address",
     "rejudged",
 )
 

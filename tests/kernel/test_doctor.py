@@ -62,6 +62,7 @@ def test_healthy_host_has_no_problem_and_doctor_leaves_nothing(world: World) -> 
     assert [one for one in found if one["level"] == "problem"] == []
     assert code == max(one["level"] == "warning" for one in found)
     assert any("programs load" in what for what in of(found, "ok", "kernel"))
+    assert any("SOCK_DESTROY" in what for what in of(found, "ok", "kernel"))
     assert any("are attached and run" in what for what in of(found, "ok", "instance"))
     assert (folders(world.b), sorted(world.cordon["b"].pins.rglob("*"))) == before
 

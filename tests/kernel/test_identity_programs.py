@@ -169,7 +169,8 @@ def test_postgres_that_drops_root_and_forks_per_connection(
     host.becomes(postmaster, "database", 20)
     ready = f"{postgres_bin}/pg_isready -q -h {cluster} -p {DB_PORT}"
     wait_until(lambda: host.lab.run(ready.split()).returncode == 0, "it answers", timeout=60)
-    assert {host.settled(pid) for pid in children(postmaster)} == {"database"}
+    names = {host.settled(pid) for pid in children(postmaster)}
+    assert names - {""} == {"database"}, "one that recovers the cluster may have ended"
     session = host.start(
         [str(postgres_bin / "psql"), "-h", "127.0.0.1", "-p", str(DB_PORT), "-U", "postgres",
          "-At", "-c", "select pg_backend_pid()", "-c", "select pg_sleep(60)"],

@@ -261,8 +261,7 @@ def test_process_in_other_namespaces_is_known_by_the_file_it_runs(host: Host, fo
         plain(folder, "inside", str(folder / "racer"), target, target, "wait"), "x.service"
     )
     pid = int(read_line(fake))
-    assert host.settled(pid) == "host", "a file that was laid over the path"
-    assert host.process(pid).exe == target  # type: ignore[union-attr]
+    assert host.settled_as(pid, target) == "host", "a file that was laid over the path"
 
 
 def test_service_that_is_restarted_keeps_its_identity_in_its_new_cgroup(host: Host) -> None:

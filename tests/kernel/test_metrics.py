@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,13 +14,14 @@ from prometheus_client.samples import Sample
 
 from agent.core.abi import EXECUTABLE, EXECUTABLE_KEY, Executable, ExecutableKey
 from agent.edge.hooks import HOOKS
+from agent.edge.http_auth import hash_line
 from agent.edge.maps import BpfMap
 from tests.kernel.world import BASE, PORT, QUIET, World
-from tests.lab import wait_until
-from tests.lab.cordon import ROOT, cordon
-from tests.lab.prometheus import Prometheus, http_get, promtool
+from tests.lab import Lab, wait_until
+from tests.lab.certificate import write_certificate
+from tests.lab.cordon import ROOT, Cordon, cordon
+from tests.lab.prometheus import METRICS, Prometheus, http_get, promtool, wait_for_metrics
 
-METRICS = "http://127.0.0.1:9420/metrics"
 MOST_SERIES = 150
 SCRAPE_SECONDS = 10.0
 GENEROUS_SECONDS = 2.0
@@ -36,6 +38,8 @@ scrape_configs:
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     with cordon(BASE, metrics_rules=10) as running:
+        for host in running.hosts.values():
+            wait_for_metrics(host.lab)
         yield World.build(running)
 
 
@@ -138,6 +142,42 @@ def test_ten_thousand_entries_are_counted_in_time_and_the_loop_goes_on(world: Wo
 def test_agent_without_metrics_does_not_listen(world: World) -> None:
     with cordon(BASE, hosts=("a",), metrics="off") as running, pytest.raises(OSError):  # noqa: PT011
         http_get(running["a"].lab, METRICS)
+
+
+def test_prometheus_scrapes_over_tls_with_a_password() -> None:
+    with Lab("a") as lab:
+        certificate, key = write_certificate(lab.run_folder)
+        users = lab.run_folder / "users"
+        users.write_text(hash_line("prom", "geheim") + "\n")
+        users.chmod(0o600)
+        secured = {"metrics_certificate": certificate, "metrics_key": key, "metrics_users": users}
+        running = Cordon(lab, extra={name: str(path) for name, path in secured.items()})
+        try:
+            running.start(BASE)
+            prometheus = Prometheus.start(lab["a"], secure_config(certificate))
+            wait_until(
+                lambda: prometheus.query("cordon_build_info"), "a scrape", timeout=SCRAPE_SECONDS
+            )
+            up = {dict(labels)["case"]: on for labels, on in prometheus.query("up").items()}
+            assert up == {"right": 1.0, "wrong": 0.0}
+        finally:
+            running.close()
+
+
+def secure_config(certificate: Path) -> str:
+    """Two jobs: one knows the password, one does not."""
+    jobs = [
+        f"""
+  - job_name: {case}
+    scheme: https
+    tls_config: {{ca_file: {certificate}}}
+    basic_auth: {{username: prom, password: {password}}}
+    scrape_interval: 500ms
+    scrape_timeout: 500ms
+    static_configs: [{{targets: ['127.0.0.1:9420'], labels: {{case: {case}}}}}]"""
+        for case, password in (("right", "geheim"), ("wrong", "geraten"))
+    ]
+    return "scrape_configs:" + "".join(jobs)
 
 
 def test_every_metric_is_documented(world: World) -> None:

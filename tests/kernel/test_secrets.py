@@ -11,11 +11,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from agent.edge.http_auth import hash_line
 from tests.kernel.sealing import read_snapshot, signing_key
-from tests.kernel.test_metrics import METRICS
 from tests.kernel.world import ALLOW, BASE, PORT, QUIET, World, policy
 from tests.lab import Lab, wait_until
 from tests.lab.cordon import Cordon
-from tests.lab.prometheus import http_get
+from tests.lab.prometheus import METRICS, http_get, wait_for_metrics
 
 PASSWORD = "geheim-4711-word"
 
@@ -29,6 +28,7 @@ def world() -> Iterator[World]:
         running = Cordon(lab, extra={"log_level": "debug", "metrics_users": str(users)})
         try:
             running.start(BASE)
+            wait_for_metrics(running["b"].lab)
             yield World.build(running)
         finally:
             running.close()

@@ -73,6 +73,7 @@ class CordonHost:
             "bpffs": str(self.lab.pins.parent),
             "state_dir": str(self.lab.state),
             "run_dir": str(self.lab.sockets),
+            "refuse": "drop",  # tests of verdicts see the kernel's answer alone
             **files,
             **(extra or {}),
         }
@@ -84,9 +85,10 @@ class CordonHost:
         self.agent = self.lab.start_daemon(argv, env={"PYTHONPATH": str(ROOT)})
 
     def wait_ready(self) -> None:
-        wait_until(self._ready, f"the agent on {self.lab.name} answers", timeout=READY_SECONDS)
+        wait_until(self.ready, f"the agent on {self.lab.name} answers", timeout=READY_SECONDS)
 
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
+        """Whether the agent answers and every hook is attached."""
         assert self.agent is not None, "start the agent first"
         if not self.agent.alive:
             raise AssertionError(f"the agent on {self.lab.name} ended: {self.agent.output()}")

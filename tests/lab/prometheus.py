@@ -18,6 +18,7 @@ from tests.lab.process import LabProcess
 from tests.lab.waiting import wait_until
 
 ADDRESS = "127.0.0.1:9090"
+METRICS = "http://127.0.0.1:9420/metrics"
 START_SECONDS = 20.0
 _ANSWER_SECONDS = 5.0
 
@@ -88,6 +89,19 @@ def http_get(host: LabHost, url: str) -> bytes:
             return body
 
     return host.inside(work)
+
+
+def wait_for_metrics(host: LabHost) -> None:
+    """Until the agent serves them: it does so once its hooks are attached."""
+
+    def served() -> bool:
+        try:
+            http_get(host, METRICS)
+        except OSError as error:
+            return " 401 " in str(error)  # it answers, if not to everybody
+        return True
+
+    wait_until(served, f"the agent on {host.name} to serve metrics", timeout=START_SECONDS)
 
 
 def promtool(*argv: str | Path, input: str = "") -> str:

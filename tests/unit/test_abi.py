@@ -27,6 +27,7 @@ _ENUMS: Mapping[str, Iterable[IntEnum | IntFlag]] = {
     "CONTROL": abi.ControlFlag,
     "PROCESS": abi.ProcessFlag,
     "SOCKET": abi.SocketFlag,
+    "SEGMENT": abi.Segment,
     "SCOPE": abi.Scope,
     "ACTION": abi.RuleAction,
     "PEER": abi.PeerFlag,

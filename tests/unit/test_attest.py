@@ -9,11 +9,10 @@ from agent.core.attest import (
     Facts,
     attest,
     first_failure,
-    follows_from_executable_key,
-    interest,
     units_of,
     without_executable,
 )
+from agent.core.interest import follows_from_executable_key, interest
 from agent.core.model import Identity, Selector, Workload
 
 FACTS = Facts(

@@ -3,7 +3,6 @@
 
 import ipaddress
 import sys
-import time
 from dataclasses import dataclass, replace
 
 import pytest
@@ -512,25 +511,8 @@ def test_too_many_entries_are_refused_with_a_sentence(monkeypatch: pytest.Monkey
         compiled(rule(1, direction=IN, ports=(tcp(80),)))
 
 
-def best_of_three(policy_: Snapshot) -> float:
-    def once() -> float:
-        start = time.perf_counter()
-        compile_policy(policy_)
-        return time.perf_counter() - start
-
-    return min(once() for _ in range(3))
-
-
-def test_a_thousand_rules_compile_in_milliseconds() -> None:
-    """20 ms on an idle core; the bound leaves room for a busy one."""
-    rules = [
-        rule(i, locals_={WEB}, peers={400 + i}, ports=(tcp(1000 + i % 7),)) for i in range(1, 1001)
-    ]
-    assert best_of_three(snapshot(*rules)) < 0.1
-
-
-def test_sixteen_thousand_entries_compile_in_a_fraction_of_a_second() -> None:
+def test_eight_thousand_rules_are_sixteen_thousand_entries() -> None:
+    """How long that takes, `make bench` says."""
     rules = [rule(i, locals_={WEB}, peers={400 + i}, ports=(tcp(i),)) for i in range(1, 8001)]
     policy_ = snapshot(*rules)
     assert len(compile_policy(policy_).rules) == 16000
-    assert best_of_three(policy_) < 0.6

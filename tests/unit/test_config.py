@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import ConfigError, parse_config
+from agent.config import KEYS, ConfigError, parse_config
 from agent.edge.config_file import read_config
 
 GOOD: dict[str, object] = {
@@ -129,3 +129,8 @@ def test_log_level_is_one_of_four() -> None:
     assert parse_config({**GOOD, "log_level": "debug"}, "agent.toml").log_level == "debug"
     with pytest.raises(ConfigError, match="log_level is 'loud', expected one of debug, info"):
         parse_config({**GOOD, "log_level": "loud"}, "agent.toml")
+
+
+def test_every_setting_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "agent.md").read_text()
+    assert [key for key in KEYS if f"`{key}`" not in text] == []

@@ -27,6 +27,7 @@ from agent.edge import (
     libbpf,
     loader,
     snapshot_codec,
+    sock_destroy,
 )
 from agent.edge.compiler import LoadFailed
 from agent.edge.hooks import HOOKS, ProgramType
@@ -267,3 +268,16 @@ def test_every_area_is_documented() -> None:
     }  # fmt: skip
     assert len(areas) > 4
     assert [area for area in areas if f"| `{area}` |" not in text] == []
+
+
+@pytest.mark.parametrize(("failed", "level"), [(False, Level.OK), (True, Level.WARNING)])
+def test_kernel_that_cannot_end_connections_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, failed: bool, level: Level
+) -> None:
+    def destroy(connections: list[Any]) -> list[tuple[Any, str]]:
+        return [(connections[0], "the kernel was built without it")] if failed else []
+
+    monkeypatch.setattr(sock_destroy, "destroy", destroy)
+    found = doctor_kernel._ending()
+    assert found.level is level
+    assert bool(found.lost) is failed

@@ -17,7 +17,7 @@ from agent.edge import logs
 from agent.edge.logs import LINES, Limiter, Logger, journal_entry
 
 ROOT = Path(__file__).resolve().parents[2]
-_LOGGING = {"_log": 1, "log": 1, "Log": 1, "write": 1, "_give_up": 0, "trace": 0}
+_LOGGING = {"log": 1, "Log": 1, "write": 1, "record": 1, "_give_up": 0, "trace": 0}
 """Function -> which of its arguments is the message."""
 
 
@@ -173,5 +173,23 @@ def test_no_journal_is_no_fault(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_value_cannot_make_a_field_of_its_own() -> None:
-    entry = journal_entry([("CORDON_REASON", "x\nCORDON_EVENT=forged")])
-    assert read_entry(entry) == {"CORDON_REASON": "x\nCORDON_EVENT=forged"}
+    fields = read_entry(journal_entry("error", "loaded", [("reason", "x\nCORDON_EVENT=forged")]))
+    assert fields["CORDON_EVENT"] == "loaded"
+    assert fields["CORDON_REASON"] == "x\nCORDON_EVENT=forged"
+
+
+def test_field_has_a_name_that_the_journal_takes() -> None:
+    assert "CORDON_POLICY_V" in read_entry(journal_entry("info", "loaded", [("policy-v", 3)]))
+
+
+def test_record_without_a_journal_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(logs, "JOURNAL", tmp_path / "nowhere")
+    assert not logs.record("info", "loaded")
+
+
+def test_record_goes_to_the_journal_wherever_stderr_goes(
+    monkeypatch: pytest.MonkeyPatch, journal: socket.socket, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(logs, "JOURNAL", tmp_path / "journal")
+    assert logs.record("warning", "loaded", [("by", "root")])
+    assert read_entry(journal.recv(1 << 16))["CORDON_BY"] == "root"

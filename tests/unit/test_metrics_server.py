@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import socket
 import ssl
 import time
@@ -15,16 +14,13 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from prometheus_client import CollectorRegistry, Gauge
 
 from agent.config import Endpoint
 from agent.edge import http_auth, metrics_server
 from agent.edge.http_auth import AuthFileError, hash_line, read_users
 from agent.edge.metrics_server import Access, MetricsServer, MetricsServerError
+from tests.lab.certificate import write_certificate
 
 WAIT_SECONDS = 10.0
 """A bound on every answer; the usual one takes a millisecond."""
@@ -68,33 +64,6 @@ def write_users(path: Path, *lines: str) -> Path:
     path.write_text("\n".join(lines) + "\n")
     path.chmod(0o600)
     return path
-
-
-def write_certificate(folder: Path, name: str = "host") -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / "metrics.crt", folder / "metrics.key"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    paths[1].chmod(0o600)
-    return paths
 
 
 def trusting() -> ssl.SSLContext:

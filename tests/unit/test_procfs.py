@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.attest import Interest
+from agent.core.interest import Interest
 from agent.edge import cgroups
 from agent.edge.procfs import FactsUnreadable, ProcessGone, ProcessReader
 
