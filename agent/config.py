@@ -41,8 +41,9 @@ class Config:
     """host_name: must be the one that the snapshot is for.
 
     cgroup_root: what the instance guards; None is the whole hierarchy.
-    snapshot: the signed policy file that is watched.
-    policy_key: file with the Ed25519 public key that snapshots must be signed with.
+    snapshot: the signed policy file that is watched; None where a controller is asked instead.
+    policy_key: file with the Ed25519 public key that snapshots must be signed with; as snapshot.
+    controller_lifeline: whether the way to the controllers stays open whatever policy says.
     hold_limit_ms: overrides the snapshot's setting.
     metrics: where Prometheus may ask; None is nowhere.
     metrics_certificate, metrics_key: PEM files; with them it is HTTPS.
@@ -51,8 +52,8 @@ class Config:
     """
 
     host_name: str
-    snapshot: Path
-    policy_key: Path
+    snapshot: Path | None = None
+    policy_key: Path | None = None
     instance: str = "default"
     cgroup_root: Path | None = None
     bpffs: Path = Path("/sys/fs/bpf")
@@ -70,6 +71,7 @@ class Config:
     metrics_key: Path | None = None
     metrics_users: Path | None = None
     metrics_rules: int = 0
+    controller_lifeline: bool = True
 
     @property
     def pins(self) -> Path:
@@ -78,6 +80,11 @@ class Config:
     @property
     def cache(self) -> Path:
         return self.state_dir / self.instance / "policy.cache"
+
+    @property
+    def identity(self) -> Path:
+        """What `cordon-agent join` leaves."""
+        return self.state_dir / self.instance / "identity"
 
     @property
     def socket(self) -> Path:
@@ -102,8 +109,9 @@ _CHOICES = {
     "refuse": ("reject", "drop"),
 }
 OFF = "off"
-_REQUIRED = ("host_name", "snapshot", "policy_key")
-KEYS = (*_NAMES, *_PATHS, *_NUMBERS, *_ENDPOINTS, *_CHOICES)
+_SWITCHES = ("controller_lifeline",)
+_REQUIRED = ("host_name",)
+KEYS = (*_NAMES, *_PATHS, *_NUMBERS, *_ENDPOINTS, *_CHOICES, *_SWITCHES)
 
 
 def parse_config(table: Mapping[str, object], file: str) -> Config:
@@ -116,6 +124,11 @@ def parse_config(table: Mapping[str, object], file: str) -> Config:
         if key not in table:
             raise ConfigError(f"{file}: the key {key!r} is missing, expected {_expected(key)}")
     config = Config(**{key: _value(file, key, value) for key, value in table.items()})  # type: ignore[arg-type]
+    if (config.snapshot is None) != (config.policy_key is None):
+        raise ConfigError(
+            f"{file}: expected snapshot and policy_key together, or neither where the host has "
+            "joined a controller"
+        )
     if (config.metrics_certificate is None) != (config.metrics_key is None):
         raise ConfigError(
             f"{file}: expected metrics_certificate and metrics_key together, or neither"
@@ -124,6 +137,8 @@ def parse_config(table: Mapping[str, object], file: str) -> Config:
 
 
 def _value(file: str, key: str, value: object) -> str | int | Path | Endpoint | None:
+    if key in _SWITCHES and isinstance(value, bool):
+        return value
     if key in _NUMBERS:
         lowest, highest = _NUMBERS[key]
         if isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest:
@@ -158,6 +173,8 @@ def _endpoint(text: str) -> Endpoint | None:
 
 
 def _expected(key: str) -> str:
+    if key in _SWITCHES:
+        return "true or false"
     if key in _CHOICES:
         return f"one of {', '.join(_CHOICES[key])}"
     if key in _ENDPOINTS:

@@ -25,14 +25,17 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from agent.config import Config
-from agent.core import commands, events
+from agent.core import commands, events, stream
 from agent.core.abi import FlowEvent
 from agent.core.agent import Agent
 from agent.core.commands import Command
+from agent.core.compile import PolicyTooLarge
+from agent.core.control import Control
 from agent.core.events import Event
 from agent.core.flows import describe
 from agent.edge import cache_file, cgroups, clock, loader_child, local_server, logs, sd_notify
 from agent.edge.bpffs import BpffsError
+from agent.edge.control_link import ControlLink
 from agent.edge.file_watch import FileWatch
 from agent.edge.flow_log import FlowLog
 from agent.edge.hasher import Hasher
@@ -60,17 +63,20 @@ class Daemon:
     """One run of one instance."""
 
     def __init__(
-        self, config: Config, config_path: Path, place: Place, key: Ed25519PublicKey
+        self, config: Config, config_path: Path, place: Place, key: Ed25519PublicKey | None
     ) -> None:
+        """key: None where policy comes from a controller. Raises IdentityError."""
         self._config = config
         self._config_path = config_path
         self._place = place
-        self._agent = Agent()
+        self._link = _link(config, self._tell) if key is None else None
+        self._agent = Agent(Control(self._link.enrolled()) if self._link else None)
+        host_name = self._link.host_name if self._link else config.host_name
         self._reader = ProcessReader(place.root, place.mount)
         self._hasher = Hasher(self._reader.hashes, self._tell)
-        self._source = SnapshotSource(config.snapshot, config.cache, key, config.host_name)
+        self._source = _file_source(config, key)
         self._flows = FlowLog(config.flow_history, self._observers_changed)
-        self._view = LocalView(config.instance, config.host_name, self._agent, self._reader)
+        self._view = LocalView(config.instance, host_name, self._agent, self._reader)
         self._telemetry = Telemetry(config, self._agent)
         self._told: deque[Event] = deque()
         self._busy = False
@@ -116,6 +122,8 @@ class Daemon:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if self._link is not None:
+                await self._link.close()
             await server.stop(local_server.STOP_SECONDS)
             self._opened.close()
 
@@ -141,10 +149,12 @@ class Daemon:
             self._look_at_snapshot()
 
     def _look_at_snapshot(self) -> None:
-        if self._source.changed():
+        if self._source is not None and self._source.changed():
             self._tell(events.SnapshotChanged())
 
     def _open_file_watch(self) -> None:
+        if self._config.snapshot is None:
+            return
         watch = self._opened.enter_context(contextlib.closing(FileWatch(self._config.snapshot)))
         if watch.fileno() >= 0:
             self._loop.add_reader(watch.fileno(), self._file_stirred, watch)
@@ -278,8 +288,19 @@ class Daemon:
                 self._work.put_nowait(self._repair)
             case commands.Stop():
                 self._end(command.code)
+            case commands.BeginControl() | stream.StreamCommand():
+                self._execute_control(command)
             case _:
                 sd_notify.carry_out(command)
+
+    def _execute_control(self, command: commands.BeginControl | stream.StreamCommand) -> None:
+        assert self._link is not None, "only with a controller is it wished for"
+        if isinstance(command, commands.BeginControl):
+            self._told.append(self._link.may_begin())
+            return
+        job = self._link.execute(command)
+        if job is not None:
+            self._work.put_nowait(job)
 
     async def _load(self) -> Event:
         try:
@@ -316,13 +337,17 @@ class Daemon:
             self._crash()
 
     async def _read_snapshot(self, command: commands.ReadSnapshot) -> Event:
+        if self._source is None:
+            assert self._link is not None, "policy comes from a file or from a controller"
+            return await asyncio.to_thread(self._link.source.read_cache)
         return await asyncio.to_thread(self._source.read, command.source, command.held)
 
     async def _apply(self, command: commands.ApplyPolicy) -> Event:
         try:
             return await asyncio.to_thread(self._kernel.apply, command.snapshot)
         except (BpfError, ValueError) as error:
-            return events.PolicyNotApplied(command.snapshot.version, str(error))
+            too_large = isinstance(error, PolicyTooLarge)
+            return events.PolicyNotApplied(command.snapshot.version, str(error), too_large)
 
     def _sweep(self) -> None:
         self._kernel.processes.forget_cgroups(self._place.root)
@@ -352,3 +377,15 @@ class Daemon:
         except OSError as error:
             logs.write("warning", "cannot write the policy cache, ignoring",
                        [("path", path), ("reason", error.strerror)])  # fmt: skip
+
+
+def _link(config: Config, tell: Callable[[Event], None]) -> ControlLink:
+    return ControlLink(
+        config.identity, config.cache, lifeline=config.controller_lifeline, tell=tell
+    )
+
+
+def _file_source(config: Config, key: Ed25519PublicKey | None) -> SnapshotSource | None:
+    if key is None or config.snapshot is None:
+        return None
+    return SnapshotSource(config.snapshot, config.cache, key, config.host_name)

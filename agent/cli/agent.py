@@ -71,23 +71,41 @@ def run(path: Path) -> None:
     from agent.daemon import Daemon
     from agent.edge import logs
     from agent.edge.flock import AlreadyRunning, take_lock
+    from agent.edge.identity_files import IdentityError
     from agent.edge.local_server import LocalSocketError
-    from agent.edge.snapshot_file import SnapshotRefused, load_public_key
 
     config = _read(path)
     logs.configure(config.log_level, config.instance)
     os.umask(0o077)
-    try:
-        key = load_public_key(config.policy_key)
-    except SnapshotRefused as error:
-        _end(f"{path}: policy_key: {error}", BAD_INPUT)
+    key = _policy_key(path, config)
     place = _place(config)
     try:
         take_lock(config.lock, config.instance)  # held until this process ends
         status = asyncio.run(Daemon(config, path, place, key).run())
+    except IdentityError as error:
+        _end(error, BAD_INPUT)
     except (AlreadyRunning, LocalSocketError, OSError) as error:
         _end(error, FAILED)
     sys.exit(status)
+
+
+def _policy_key(path: Path, config: Config) -> Any:
+    """What snapshot files are checked with; None where policy comes from a controller."""
+    from agent.edge import identity_files
+    from agent.edge.snapshot_file import SnapshotRefused, load_public_key
+
+    if config.policy_key is None:
+        if not identity_files.exists(config.identity):
+            _end(
+                f"{path}: expected snapshot and policy_key, or a host that has joined a "
+                "controller: run `cordon-agent join`",
+                BAD_INPUT,
+            )
+        return None
+    try:
+        return load_public_key(config.policy_key)
+    except SnapshotRefused as error:
+        _end(f"{path}: policy_key: {error}", BAD_INPUT)
 
 
 def _place(config: Config) -> Any:
@@ -178,6 +196,30 @@ def resume(path: Path) -> None:
         _end(error, FAILED)
     _record("resumed by an administrator", config)
     click.echo(f"Attached {hooks.attached(place.pins)} hooks of instance {config.instance}.")
+
+
+@cordon_agent.command()
+@_config_option
+@click.option("--controller", required=True, help="HOST:PORT of a controller's enrolment port.")
+@click.option("--token", help="As printed; better by --token-file, for others see it here.")
+@click.option("--token-file", type=click.Path(path_type=Path), help="A file that holds the token.")
+@click.option("--roots", type=click.Path(path_type=Path), help="Authorities to believe, PEM.")
+@click.option("--name", default="", help="Refused if the token is for another host.")
+@click.option("--replace", is_flag=True, help="Although this host has joined before.")
+def join(path: Path, **options: Any) -> None:
+    """Enrol this host: make its key here, get its certificate, number and policy keys."""
+    from agent.cli import join as joining
+
+    config = _read(path)
+    os.umask(0o077)
+    try:
+        identity = joining.join(config, joining.Options(**options))
+    except joining.JoinError as error:
+        _end(error, error.status)
+    click.echo(
+        f"Joined {identity.trust_domain} as host {identity.host_name} ({identity.host}); "
+        "start the agent, or restart it."
+    )
 
 
 @cordon_agent.command("metrics-user")

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agent.core import adoption, attest, events, tagging
+from agent.core import adoption, attest, events, stream, tagging
 from agent.core.commands import (
     ApplyPolicy,
     Attach,
+    BeginControl,
     Command,
     EndAdoption,
     ForgetExecutables,
     Level,
     Load,
-    Log,
     NotifyReady,
     NotifyStatus,
     ReadSnapshot,
@@ -31,9 +31,12 @@ from agent.core.commands import (
     Verify,
     WalkSockets,
     WriteCache,
+    log,
 )
+from agent.core.control import Control
 from agent.core.events import Event, Source
 from agent.core.guarding import Guarding
+from agent.core.held import NackReason
 from agent.core.intake import Candidate, Intake
 from agent.core.interest import Interest
 from agent.core.model import Action, Snapshot, Workload
@@ -44,21 +47,19 @@ SWEEP_TICKS = 6
 """Removed cgroups' executables are forgotten so often: every half a minute."""
 
 
-def _log(level: Level, message: str, **fields: str | int | float) -> Log:
-    return Log(level, message, tuple(fields.items()))
-
-
 class Agent:
     """All that the daemon knows. What is public is for reading."""
 
-    def __init__(self) -> None:
+    def __init__(self, control: Control | None = None) -> None:
+        """control: the end of the policy stream; None where policy comes from a file."""
+        self.control = control
         self.snapshot: Snapshot | None = None
         """In force in the kernel, as far as this run knows."""
         self.applied: events.PolicyApplied | None = None
         self.apply_seconds = 0.0
         """Of the policy in force: reading its file to switching the kernel."""
         self.load_seconds = 0.0
-        self.standing = Standing()
+        self.standing = Standing(controlled=control is not None)
         self.guarding = Guarding()
         self._intake = Intake()
         self._told_state: State | None = None
@@ -96,11 +97,12 @@ class Agent:
     def handle(self, event: Event) -> list[Command]:
         """What to do now that `event` has happened."""
         commands = self._dispatch(event)
+        self._follow_control()
         state, summary = self.state, self.standing.summary
         if state is not self._told_state:
             self._told_state = state
             level = Level.INFO if state.good else Level.WARNING
-            commands.append(_log(level, "state", state=state.value))
+            commands.append(log(level, "state", state=state.value))
         if summary != self._told_summary:
             self._told_summary = summary
             commands.append(NotifyStatus(summary))
@@ -123,20 +125,31 @@ class Agent:
             case events.SocketsWalked():
                 return self._on_sockets(event)
             case events.ReportsLost():
-                said = _log(Level.WARNING, "questions were lost, walking", count=event.count)
+                said = log(Level.WARNING, "questions were lost, walking", count=event.count)
                 return [said, self._roster.walk_anew()]
             case events.ObserversChanged():
                 return [SetObserve(event.count > 0)]
             case events.Ticked():
                 return self._on_tick(event.at)
             case events.StopRequested():
-                said = _log(Level.INFO, "stopping, enforcement goes on", signal=event.signal)
+                said = log(Level.INFO, "stopping, enforcement goes on", signal=event.signal)
                 return [said, Stop(0)]
             case _:
                 return self._dispatch_policy(event)
 
     def _dispatch_policy(self, event: Event) -> list[Command]:
         match event:
+            case (
+                stream.StreamSaid()
+                | stream.StreamEnded()
+                | stream.TimerFired()
+                | stream.CertificateRenewed()
+                | stream.CertificateNotRenewed()
+            ):
+                assert self.control is not None, "streams are opened by it"
+                return self.control.handle(event)
+            case events.ControlMayBegin():
+                return self._begin_control(event)
             case events.Started():
                 self.standing.at, self.standing.stage = event.at, Stage.LOADING
                 return [ReadSnapshot(Source.CACHE, None)]
@@ -167,7 +180,11 @@ class Agent:
                 return self._on_adoption_ended(event)
             case events.Attached():
                 self._attach_pending = False
-                return [_log(Level.INFO, "attached"), self._roster.walk_anew()]
+                return [
+                    log(Level.INFO, "attached"),
+                    self._roster.walk_anew(),
+                    *self._may_begin(),
+                ]
             case events.AttachFailed():
                 return _give_up("cannot attach the datapath", event.reason)
             case events.Verified():
@@ -183,13 +200,20 @@ class Agent:
 
     def _after_read(self, source: Source) -> list[Command]:
         if source is Source.CACHE:
+            if self.control is not None:
+                return [Load()]
             return [ReadSnapshot(Source.FILE, self._intake.held), Load()]
         return self._apply_next()
 
     def _on_snapshot(self, event: events.SnapshotRead) -> list[Command]:
-        refused = self._intake.offer(
-            Candidate(event.source, event.snapshot, event.content, event.digest, event.seconds)
+        candidate = Candidate(
+            event.source, event.snapshot, event.content, event.digest, event.seconds
         )
+        if self.control is not None:
+            self.control.read(event)
+            self._intake.put(candidate)
+            return self._after_read(event.source)
+        refused = self._intake.offer(candidate)
         if refused:
             return self._on_refused(events.SnapshotRefused(event.source, refused))
         if event.source is Source.FILE:
@@ -198,22 +222,26 @@ class Agent:
 
     def _on_refused(self, event: events.SnapshotRefused) -> list[Command]:
         if event.source is Source.CACHE:
-            said = _log(
+            said = log(
                 Level.WARNING, "the policy cache is not usable, ignoring", reason=event.reason
             )
             return [said, *self._after_read(event.source)]
+        if event.source is Source.CONTROLLER:
+            assert self.control is not None, "it has asked"
+            refused = self.control.not_applied(NackReason.CONTENT, event.reason)
+            return [*refused, *self._apply_next()]
         if self._intake.has_lost(event.held):
             return [ReadSnapshot(Source.FILE, self._intake.held)]
         self.standing.file_is_refused(event.reason)
         return [
-            _log(Level.WARNING, "snapshot refused, the last good one stays", reason=event.reason)
+            log(Level.WARNING, "snapshot refused, the last good one stays", reason=event.reason)
         ]
 
     def _on_missing(self, event: events.SnapshotMissing) -> list[Command]:
         if event.source is Source.CACHE:
             return self._after_read(event.source)
         self.standing.file_is_missing()
-        return [_log(Level.WARNING, "no snapshot file, waiting for one", path=event.path)]
+        return [log(Level.WARNING, "no snapshot file, waiting for one", path=event.path)]
 
     # Loading, applying, attaching.
 
@@ -222,7 +250,7 @@ class Agent:
         self._attach_pending = event.attach_pending
         self._loaded = True
         self.standing.inherited = event.generation != 0
-        said = _log(
+        said = log(
             Level.INFO,
             "loaded",
             seconds=round(event.seconds, 3),
@@ -240,7 +268,7 @@ class Agent:
     def _on_applied(self, event: events.PolicyApplied) -> list[Command]:
         done = self._intake.succeed()
         self._put_in_force(done, event)
-        said = _log(
+        said = log(
             Level.INFO,
             "policy in force",
             version=event.version,
@@ -249,6 +277,8 @@ class Agent:
             seconds=round(self.apply_seconds, 4),
         )
         commands: list[Command] = [said]
+        if self.control is not None:
+            commands += self.control.applied(event)
         if done.source is Source.FILE:
             commands.append(WriteCache(done.content))
         return [*commands, ForgetExecutables(), *self._apply_next(), *self._go_on()]
@@ -262,23 +292,57 @@ class Agent:
 
     def _on_not_applied(self, event: events.PolicyNotApplied) -> list[Command]:
         failed = self._intake.fail()
-        said = _log(
+        said = log(
             Level.ERROR,
             "policy not applied, what was in force stays",
             version=event.version,
             reason=event.reason,
         )
+        refused = self._tell_control(failed.source, event)
         after = self._apply_next() or self._go_on()
+        if self.control is not None:
+            return [said, *refused, *after]
         if self.standing.is_of_file(failed.digest):
             self.standing.file_is_refused(event.reason)
             return [said, *after]
         # The file was measured by what is not to be.
         return [said, *after, ReadSnapshot(Source.FILE, self._intake.held)]
 
+    def _tell_control(self, source: Source, event: events.PolicyNotApplied) -> list[Command]:
+        if self.control is None:
+            return []
+        if source is Source.CACHE:
+            self.control.cache_not_applied()
+            return []
+        reason = NackReason.TOO_LARGE if event.too_large else NackReason.KERNEL
+        return self.control.not_applied(reason, event.reason)
+
+    def _begin_control(self, event: events.ControlMayBegin) -> list[Command]:
+        assert self.control is not None, "only with one is it told"
+        return self.control.begin(event.at, event.unix, event.random)
+
+    def _follow_control(self) -> None:
+        """Where policy comes from a controller, it is what the standing says of the file."""
+        if self.control is None:
+            return
+        if self.control.refused:
+            self.standing.file_is_refused(self.control.refused)
+        elif self.control.in_sync:
+            self.standing.file_is_good(b"")
+        else:
+            self.standing.file_is_missing()
+
     def _go_on(self) -> list[Command]:
         """After loading and after each policy: adopt processes, then their sockets."""
         self.standing.stage = Stage.RUNNING
-        return [self._roster.walk_anew()]
+        return [self._roster.walk_anew(), *self._may_begin()]
+
+    def _may_begin(self) -> list[Command]:
+        """Controllers are looked for once everything is attached: the kernel lets connections that
+        are older pass unjudged for a while, so they could prove no policy."""
+        if self.control is None or self._attach_pending:
+            return []
+        return [BeginControl()]
 
     # Processes.
 
@@ -327,20 +391,20 @@ class Agent:
     def _on_adoption_ended(self, event: events.AdoptionEnded) -> list[Command]:
         if self.applied is not None:
             self.applied = replace(self.applied, generation=event.generation)
-        return [_log(Level.INFO, "the grace of adopted connections is over, they are judged")]
+        return [log(Level.INFO, "the grace of adopted connections is over, they are judged")]
 
 
 def _give_up(message: str, reason: str) -> list[Command]:
     """The service manager starts us again; what the kernel enforced, it goes on enforcing."""
-    return [_log(Level.ERROR, message, reason=reason), Stop(1)]
+    return [log(Level.ERROR, message, reason=reason), Stop(1)]
 
 
 def _on_sockets_tagged(event: events.SocketsTagged) -> list[Command]:
-    commands: list[Command] = [_log(Level.INFO, "sockets adopted", count=event.count)]
+    commands: list[Command] = [log(Level.INFO, "sockets adopted", count=event.count)]
     if event.trouble:
         message = (
             "services older than the agent answer without proof of who they are until they are "
             "restarted, ignoring"
         )
-        commands.append(_log(Level.WARNING, message, reason=event.trouble))
+        commands.append(log(Level.WARNING, message, reason=event.trouble))
     return commands

@@ -60,6 +60,11 @@ class WriteCache(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class BeginControl(Command):
+    """The datapath stands: tell the time and something random, for a controller is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReadFacts(Command):
     """interest: what the policy in force asks for; nothing else is looked at."""
 
@@ -189,6 +194,11 @@ class Log(Command):
     level: Level
     message: str
     fields: tuple[tuple[str, str | int | float], ...] = ()
+
+
+def log(level: Level, message: str, **fields: str | int | float) -> Log:
+    """A Log with its fields by name."""
+    return Log(level, message, tuple(fields.items()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from enum import Enum
 from agent.core.abi import Process
 from agent.core.adoption import SocketFacts
 from agent.core.attest import Facts
+from agent.core.held import Stand
 from agent.core.model import Snapshot
 
 
@@ -22,6 +23,7 @@ class Source(Enum):
 
     FILE = "file"
     CACHE = "cache"
+    CONTROLLER = "controller"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class SnapshotRead(Event):
 
     content: the signed bytes. digest: of the payload; two snapshots are equal if theirs are.
     seconds: what reading and checking took.
+    stand: what the controller's cache is made of; None where no controller made it.
     """
 
     source: Source
@@ -90,6 +93,7 @@ class SnapshotRead(Event):
     content: bytes = field(repr=False)
     digest: bytes
     seconds: float = 0.0
+    stand: Stand | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,15 @@ class SnapshotRefused(Event):
 class SnapshotMissing(Event):
     source: Source
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ControlMayBegin(Event):
+    """at: of the monotonic clock. unix: seconds. random: from 0 up to 1."""
+
+    at: float
+    unix: float
+    random: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +141,7 @@ class PolicyNotApplied(Event):
 
     version: int
     reason: str
+    too_large: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,11 @@ class Intake:
             self._waiting.append(candidate)
         return None
 
+    def put(self, candidate: Candidate) -> None:
+        """Take it in whatever is at hand: agent.core.control says what is newer, one at a time, and
+        may return to what is older."""
+        self._waiting = [candidate]
+
     def take(self) -> Candidate | None:
         """The newest one that waits, to be applied; None while another one is."""
         if self._applying is not None or not self._waiting:

@@ -43,6 +43,8 @@ class Stage(Enum):
 
 _BEFORE = {Stage.STARTING: State.STARTING, Stage.LOADING: State.LOADING}
 
+_NO_FILE = "; there is no snapshot file."
+
 
 @dataclass
 class Standing:
@@ -50,6 +52,7 @@ class Standing:
 
     refused: why the snapshot file's content is not in force; empty if it is.
     suspended: the hooks are detached on purpose.
+    controlled: policy comes from a controller; what is said of the file here is then said of it.
     """
 
     stage: Stage = Stage.STARTING
@@ -58,6 +61,7 @@ class Standing:
     version: int | None = None
     expires: int = 0
     suspended: bool = False
+    controlled: bool = False
     inherited: bool = False
     """The kernel judges by a policy of an earlier run."""
     _file: bytes | None = None
@@ -118,7 +122,8 @@ class Standing:
 
     def _trouble(self) -> str:
         if self.refused:
-            return f"; the snapshot file is not: {self.refused}"
+            newest = "the controller's newest" if self.controlled else "the snapshot file"
+            return f"; {newest} is not: {self.refused}"
         if self._file is None:
-            return "; there is no snapshot file."
+            return "; no controller is heard." if self.controlled else _NO_FILE
         return "."

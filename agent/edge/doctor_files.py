@@ -15,8 +15,9 @@ from agent.config import Config
 from agent.core.diagnosis import Finding, ok, problem, warning
 from agent.core.events import SnapshotMissing, SnapshotRead, SnapshotRefused, Source
 from agent.core.model import Snapshot
-from agent.edge import clock, http_auth, snapshot_file
+from agent.edge import clock, http_auth, identity_files, snapshot_file
 from agent.edge.http_auth import AuthFileError
+from agent.edge.identity_files import IdentityError
 from agent.edge.snapshot_source import SnapshotSource
 
 AREA = "files"
@@ -25,8 +26,35 @@ _LAST_QUARTER = 0.25
 
 
 def examine(config: Config) -> Iterator[Finding]:
+    if config.snapshot is None or config.policy_key is None:
+        yield _identity(config)
+    else:
+        yield from _policy_files(config, config.policy_key, config.snapshot)
+    yield from _private(config)
+    yield from _metrics(config)
+
+
+def _identity(config: Config) -> Finding:
     try:
-        key = snapshot_file.load_public_key(config.policy_key)
+        held = identity_files.load(config.identity)
+    except IdentityError as error:
+        return problem(
+            AREA, str(error), "the agent does not start", "run `cordon-agent join` with a token"
+        )
+    left = held.expires - clock.unix_seconds()
+    if left < 0:
+        return problem(
+            AREA,
+            f"the certificate of host {held.host_name} ended {_span(-left)} ago",
+            "no controller lets this host in; the last good policy stays in force",
+            "run `cordon-agent join --replace` with a token that replaces the host",
+        )
+    return ok(AREA, f"host {held.host_name} has joined, its certificate is good for {_span(left)}")
+
+
+def _policy_files(config: Config, policy_key: Path, snapshot: Path) -> Iterator[Finding]:
+    try:
+        key = snapshot_file.load_public_key(policy_key)
     except snapshot_file.SnapshotRefused as error:
         yield problem(
             AREA,
@@ -35,14 +63,12 @@ def examine(config: Config) -> Iterator[Finding]:
             "bring the file policy.pub that `cordonctl compile` wrote",
         )
     else:
-        yield ok(AREA, f"policy_key {config.policy_key} is an Ed25519 key")
-        yield from _snapshots(config, key)
-    yield from _private(config)
-    yield from _metrics(config)
+        yield ok(AREA, f"policy_key {policy_key} is an Ed25519 key")
+        yield from _snapshots(config, key, snapshot)
 
 
-def _snapshots(config: Config, key: Ed25519PublicKey) -> Iterator[Finding]:
-    source = SnapshotSource(config.snapshot, config.cache, key, config.host_name)
+def _snapshots(config: Config, key: Ed25519PublicKey, snapshot: Path) -> Iterator[Finding]:
+    source = SnapshotSource(snapshot, config.cache, key, config.host_name)
     yield from _snapshot(source.read(Source.FILE, None))
     cached = source.read(Source.CACHE, None)
     if isinstance(cached, SnapshotRefused):
@@ -97,7 +123,7 @@ def _times(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _private(config: Config) -> Iterator[Finding]:
     """Snapshots hold keys: whoever reads one can write this host's tags."""
-    for path in (config.snapshot, config.cache):
+    for path in filter(None, (config.snapshot, config.cache)):
         try:
             mode = path.stat().st_mode
         except OSError:

@@ -63,7 +63,9 @@ class CordonHost:
     def pins(self) -> Path:
         return self.lab.pins.parent / "cordon" / self.lab.name
 
-    def write_config(self, key: Path, extra: Mapping[str, object] | None = None) -> None:
+    def write_config(self, key: Path | None, extra: Mapping[str, object] | None = None) -> None:
+        """key: of snapshot files; None where policy comes from a controller."""
+        files = {} if key is None else {"snapshot": str(self.snapshot), "policy_key": str(key)}
         settings: dict[str, object] = {
             "instance": self.lab.name,
             "host_name": self.lab.name,
@@ -71,9 +73,8 @@ class CordonHost:
             "bpffs": str(self.lab.pins.parent),
             "state_dir": str(self.lab.state),
             "run_dir": str(self.lab.sockets),
-            "snapshot": str(self.snapshot),
-            "policy_key": str(key),
             "refuse": "drop",  # tests of verdicts see the kernel's answer alone
+            **files,
             **(extra or {}),
         }
         lines = [f"{name} = {_toml(value)}" for name, value in settings.items()]

@@ -141,9 +141,14 @@ def config(folder: Path, snapshot: Snapshot | None = None) -> Config:
     (folder / "policy.pub").write_bytes(public)
     made = Config("a", folder / "a.snapshot", folder / "policy.pub", state_dir=folder / "state")
     if snapshot is not None:
-        made.snapshot.write_bytes(snapshot_codec.seal(snapshot, KEY))
-        made.snapshot.chmod(0o600)
+        there(made.snapshot).write_bytes(snapshot_codec.seal(snapshot, KEY))
+        there(made.snapshot).chmod(0o600)
     return made
+
+
+def there(path: Path | None) -> Path:
+    assert path is not None, "these have a snapshot file"
+    return path
 
 
 def fresh() -> Snapshot:
@@ -163,20 +168,20 @@ def test_good_files_are_ok(tmp_path: Path) -> None:
 def test_missing_snapshot_is_a_warning_and_a_torn_one_a_problem(tmp_path: Path) -> None:
     made = config(tmp_path)
     assert "no snapshot" in only(doctor_files.examine(made), Level.WARNING).what
-    made.snapshot.write_bytes(b"torn")
-    made.snapshot.chmod(0o600)
+    there(made.snapshot).write_bytes(b"torn")
+    there(made.snapshot).chmod(0o600)
     assert "is refused" in only(doctor_files.examine(made), Level.PROBLEM).what
 
 
 def test_snapshot_that_others_can_read_is_a_problem(tmp_path: Path) -> None:
     made = config(tmp_path, fresh())
-    made.snapshot.chmod(0o644)
+    there(made.snapshot).chmod(0o644)
     assert "0644 and holds keys" in only(doctor_files.examine(made), Level.PROBLEM).what
 
 
 def test_missing_policy_key_is_a_problem(tmp_path: Path) -> None:
     made = config(tmp_path, fresh())
-    made.policy_key.unlink()
+    there(made.policy_key).unlink()
     assert "policy_key" in only(doctor_files.examine(made), Level.PROBLEM).what
 
 

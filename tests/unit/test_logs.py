@@ -17,7 +17,7 @@ from agent.edge import logs
 from agent.edge.logs import LINES, Limiter, Logger, journal_entry
 
 ROOT = Path(__file__).resolve().parents[2]
-_LOGGING = {"_log": 1, "Log": 1, "write": 1, "record": 1, "_give_up": 0, "trace": 0}
+_LOGGING = {"log": 1, "Log": 1, "write": 1, "record": 1, "_give_up": 0, "trace": 0}
 """Function -> which of its arguments is the message."""
 
 

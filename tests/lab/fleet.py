@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A lab with a controller: a real `cordon-controller serve` on a host of its own, real joins.
+
+What an operator does by `cordonctl` is done to the store, as a second controller would: the running
+one hears of it by looking.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from controller import ca, tokens
+from controller.access_records import HostGrant, NewToken
+from controller.records import Actor, FleetSettings, Head
+from controller.rotation import Rotation
+from controller.store import SqlStorage, open_store
+from tests.control import fleet as documents
+from tests.lab.cordon import ROOT, SWITCH_SECONDS, CordonHost
+from tests.lab.host import LabHost
+from tests.lab.lab import Lab
+from tests.lab.process import LabProcess
+from tests.lab.waiting import wait_until
+
+CONTROLLER = [sys.executable, "-m", "controller.cli.main"]
+AGENT = [sys.executable, "-m", "agent.cli.agent"]
+UNIT = "cordon-controller.service"
+COMMAND_SECONDS = 90.0
+MAIN, ENROLMENT = 7440, 7441
+OPERATOR = Actor("spiffe://lab.example/admin/operator/test")
+_ENVIRONMENT = {"PYTHONPATH": str(ROOT)}
+
+
+@dataclass
+class LabController:
+    """`cordon-controller` on a lab host, over SQLite."""
+
+    lab: LabHost
+    process: LabProcess | None = None
+
+    @property
+    def config(self) -> Path:
+        return self.lab.folder / "controller.toml"
+
+    @property
+    def _state(self) -> Path:
+        return self.lab.state / "controller"
+
+    @property
+    def enrolment(self) -> str:
+        return f"{self.lab.v4}:{ENROLMENT}"
+
+    def init(self) -> None:
+        table = {
+            "name": "ctl1",
+            "listen": f"{self.lab.v4}:{MAIN}",
+            "listen_enrolment": self.enrolment,
+            "listen_metrics": "",
+            "advertise": [f"{self.lab.v4}:{MAIN}"],
+            "names": [self.lab.v4],
+            "state_dir": str(self._state),
+        }
+        lines = (f"{key} = {json.dumps(value)}\n" for key, value in table.items())
+        self.lab.write_file(self.config.name, "".join(lines))
+        argv = [*CONTROLLER, "init", "--config", str(self.config), "--trust-domain", "lab.example"]
+        done = self.lab.run(argv, UNIT, env=_ENVIRONMENT, timeout=COMMAND_SECONDS)
+        assert done.returncode == 0, done.stderr
+
+    def start(self) -> None:
+        argv = [*CONTROLLER, "serve", "--config", str(self.config)]
+        process = self.process = self.lab.spawn(argv, UNIT, env=_ENVIRONMENT)
+
+        def serving() -> bool:
+            assert process.alive, f"the controller ended: {process.output()}"
+            return "serving" in process.output()
+
+        wait_until(serving, "the controller serves", timeout=COMMAND_SECONDS, interval=0.05)
+
+    def output(self) -> str:
+        return self.process.output() if self.process is not None else ""
+
+    def kill9(self) -> None:
+        assert self.process is not None, "start it first"
+        self.process.kill9()
+
+    @contextlib.contextmanager
+    def store(self) -> Iterator[SqlStorage]:
+        key = (self._state / "master.key").read_bytes()
+        storage = open_store(f"sqlite:///{self._state / 'cordon.db'}", key)
+        try:
+            yield storage
+        finally:
+            storage.close()
+
+    def apply(self, policy: str) -> Head:
+        """The next revision, with these documents put."""
+        with self.store() as storage:
+            return documents.apply(storage, policy)
+
+    def set(self, **settings: int) -> None:
+        with self.store() as storage:
+            storage.update_settings(FleetSettings(**settings), OPERATOR, "", int(time.time()))
+
+    def token(self, host: LabHost, labels: Mapping[str, str]) -> str:
+        """A join token, as `cordonctl token create` prints it."""
+        with self.store() as storage:
+            active = Rotation("authority", storage.secrets().authorities).active
+            pin = ca.spki_pin(ca.from_secret(active).certificate)
+            random = secrets.token_bytes(tokens.RANDOM_BYTES)
+            text, id_, hash_ = tokens.new_token(random, pin)
+            addresses = tuple(ipaddress.ip_address(text) for text in (host.v4, host.v6))
+            grant = HostGrant(host.name, labels, addresses=addresses)
+            now = int(time.time())
+            storage.create_token(NewToken(id_, hash_, grant, now + 900), OPERATOR, "", now)
+        return text
+
+
+class Fleet:
+    """Agents that have joined the controller of their lab."""
+
+    def __init__(self, lab: Lab, hosts: Sequence[str], extra: Mapping[str, object]) -> None:
+        self.lab = lab
+        self.controller = LabController(lab["c"])
+        self.hosts = {name: CordonHost(lab[name]) for name in hosts}
+        self._extra = extra
+
+    def __getitem__(self, name: str) -> CordonHost:
+        return self.hosts[name]
+
+    def join(self, name: str) -> str:
+        """What `cordon-agent join` printed."""
+        host = self.hosts[name]
+        token = self.controller.token(host.lab, {"role": name})
+        file = host.lab.write_file("token", token)
+        host.write_config(None, self._extra)
+        argv = [*AGENT, "join", "--config", str(host.config), "--token-file", str(file),
+                "--controller", self.controller.enrolment]  # fmt: skip
+        done = host.lab.run(argv, "join.service", env=_ENVIRONMENT, timeout=COMMAND_SECONDS)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def start(self, policy: str) -> None:
+        self.controller.init()
+        self.controller.start()
+        for name in self.hosts:
+            self.join(name)
+        head = self.controller.apply(policy)
+        for host in self.hosts.values():
+            host.start()
+        for host in self.hosts.values():
+            host.wait_ready()
+        self.wait(head)
+
+    def wait(self, head: Head) -> None:
+        """Until every agent has this version in force, and says that it is in sync."""
+        self.wait_for(lambda host: in_sync(host, head.version), f"in sync with {head.version}")
+
+    def wait_for(
+        self,
+        right: Callable[[CordonHost], bool],
+        what: str,
+        hosts: Sequence[str] = (),
+        timeout: float = SWITCH_SECONDS,
+    ) -> None:
+        """Until it is so on these hosts, or on all; what was logged is in the failure."""
+        for name in hosts or self.hosts:
+            host = self.hosts[name]
+            try:
+                wait_until(lambda host=host: right(host), f"{name}: {what}", timeout=timeout)  # type: ignore[misc]
+            except AssertionError as error:
+                agent = host.agent.output() if host.agent is not None else ""
+                raise AssertionError(
+                    f"{error}; {host.status().summary}\n{agent}\n{self.controller.output()}"
+                ) from None
+
+    def apply(self, policy: str) -> None:
+        self.wait(self.controller.apply(policy))
+
+    def close(self) -> None:
+        for host in self.hosts.values():
+            host.close()
+
+
+def in_sync(host: CordonHost, version: int) -> bool:
+    status = host.status()
+    return status.policy_version == version and status.state == "in_sync"
+
+
+@contextlib.contextmanager
+def fleet(policy: str, hosts: Sequence[str] = ("a", "b"), **extra: object) -> Iterator[Fleet]:
+    """A lab whose hosts have joined its controller and run under `policy`."""
+    with Lab(*hosts, "c") as lab:
+        built = Fleet(lab, hosts, extra)
+        try:
+            built.start(policy)
+            yield built
+        finally:
+            built.close()
