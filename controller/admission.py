@@ -1,43 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many agents are brought in step at one time, and when the others' turn will be. Pure.
+"""How many agents are brought in step at one time; the others stand in line. Pure.
 
 Only those who need something are counted: an agent that holds the newest is in step by one message
-each way. Who comes too early is told a time, one after the other, so that all of them come back
-spread over the time that serving them takes.
+each way. Who waits does so on its open stream, welcomed and heard: sending it away would make it
+pay, and us, for another handshake, at a time that could only be guessed, and the guess is worst
+when it matters: with ten thousand agents coming back at once, measured times are those of the
+crowd, and most of the following minutes were idle.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
 
-FIRST_GUESS_SECONDS = 0.5
-"""What bringing one in step takes, before any has been measured."""
-MOST_WAIT_SECONDS = 300.0
-SHARE = 0.1
-"""Of a new measurement in the mean."""
+Who = TypeVar("Who", bound=Hashable)
 
 
-@dataclass(slots=True)
-class Admission:
-    """`enter`, and `leave` for each that was let in."""
+class Admission(Generic[Who]):
+    """`enter`, and `leave` when it is in step or gone, also for one that still stands in line."""
 
-    max_syncing: int
-    syncing: int = 0
-    _mean: float = FIRST_GUESS_SECONDS
-    _next: float = 0.0
+    def __init__(self, max_syncing: int) -> None:
+        self._max_syncing = max_syncing
+        self._inside: set[Who] = set()
+        self._line: OrderedDict[Who, None] = OrderedDict()
 
-    def enter(self, now: float) -> float:
-        """0: come in. Else the seconds after which to come again. now: of a steady clock."""
-        if self.syncing < self.max_syncing:
-            self.syncing += 1
-            return 0.0
-        self._next = max(self._next, now + self._mean) + self._mean / self.max_syncing
-        self._next = min(self._next, now + MOST_WAIT_SECONDS)
-        return self._next - now
+    @property
+    def syncing(self) -> int:
+        return len(self._inside)
 
-    def leave(self, seconds: float) -> None:
-        """One that was let in is in step or gone, after so long."""
-        assert self.syncing > 0, "more left than came"
-        self.syncing -= 1
-        if seconds >= 0:
-            self._mean += (min(seconds, 30.0) - self._mean) * SHARE
+    @property
+    def waiting(self) -> int:
+        return len(self._line)
+
+    def enter(self, who: Who) -> bool:
+        """Whether it is let in now; otherwise a `leave` of somebody else will name it."""
+        if len(self._inside) < self._max_syncing:
+            self._inside.add(who)
+            return True
+        self._line[who] = None
+        return False
+
+    def leave(self, who: Who) -> Who | None:
+        """The one whose turn it is now: it is let in. Nobody, where `who` was not inside."""
+        self._line.pop(who, None)
+        if who not in self._inside:
+            return None
+        self._inside.remove(who)
+        if not self._line:
+            return None
+        following, _ = self._line.popitem(last=False)
+        self._inside.add(following)
+        return following

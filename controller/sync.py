@@ -52,7 +52,10 @@ Sent = SendRecord | SendKeys | SendPolicy
 
 
 class Stream:
-    """One stream of one host. `greet`, then `begin`, then `handle` to the end."""
+    """One stream of one host. `greet`, then `welcome`, then `handle` to the end.
+
+    `begin`, when it is its turn to be brought in step: at once or in a while.
+    """
 
     def __init__(self, host: int, name: str, board: Board) -> None:
         self.in_sync = False
@@ -72,6 +75,7 @@ class Stream:
         self._nacks: deque[float] = deque()
         self._resynced: dict[str, float] = {}
         self._welcome = Welcome(confirmed=False, key_set=False)
+        self._begun = False
 
     @property
     def busy(self) -> bool:
@@ -81,7 +85,7 @@ class Stream:
     # The beginning.
 
     def greet(self, hello: Hello, now: float) -> list[Action]:
-        """An End if the stream cannot be, else nothing: then `wants` and `begin`."""
+        """An End if the stream cannot be, else nothing."""
         if hello.protocol != PROTOCOL:
             message = f"this controller speaks protocol {PROTOCOL}, not {hello.protocol}"
             return [End("FAILED_PRECONDITION", "PROTOCOL_VERSION", message)]
@@ -109,7 +113,7 @@ class Stream:
                 self._refused.add(order, hello.refused.reason, now)
 
     def wants(self, now: float) -> bool:
-        """Whether it has to be brought in step: cheap, asked before it is let in."""
+        """Whether it has to be brought in step: cheap, asked before `begin`."""
         record = self._board.record(self._name)
         if record is None:
             return False
@@ -119,12 +123,17 @@ class Stream:
         missing = self._board.keys_missing(self.host, target, self._keys)
         return missing or self._wants_policy(target, now)
 
-    def begin(self, now: float) -> list[Action]:
-        """It is let in."""
+    def welcome(self) -> list[Action]:
+        """It is heard from now on."""
         actions: list[Action] = [self._welcome]
         if self.held is not None:
             actions.append(NoteEnforced(self._counts_as()))
-        return [*actions, *self._go_on(now)]
+        return actions
+
+    def begin(self, now: float) -> list[Action]:
+        """It is let in: what it is missing goes out."""
+        self._begun = True
+        return self._go_on(now)
 
     # What comes after.
 
@@ -246,7 +255,7 @@ class Stream:
     def _pump(self, now: float) -> list[Action]:
         """All that is missing, as one batch."""
         record = self._board.record(self._name)
-        if self._pending or record is None:
+        if self._pending or record is None or not self._begun:
             return []
         sends = list(self._missing(record, now))
         self._pending = {sent.nonce: sent for sent in sends}

@@ -33,7 +33,6 @@ class AwayReason(IntEnum):
     """Numbers are the contract's."""
 
     SHUTDOWN = 1
-    ADMISSION = 2
     REPLACED = 3
     SLOW = 4
     REVOKED = 5

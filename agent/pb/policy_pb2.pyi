@@ -27,7 +27,6 @@ class GoingAwayReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     GOING_AWAY_REASON_UNSPECIFIED: _ClassVar[GoingAwayReason]
     GOING_AWAY_REASON_SHUTDOWN: _ClassVar[GoingAwayReason]
-    GOING_AWAY_REASON_ADMISSION: _ClassVar[GoingAwayReason]
     GOING_AWAY_REASON_REPLACED: _ClassVar[GoingAwayReason]
     GOING_AWAY_REASON_SLOW: _ClassVar[GoingAwayReason]
     GOING_AWAY_REASON_REVOKED: _ClassVar[GoingAwayReason]
@@ -44,7 +43,6 @@ NACK_REASON_KERNEL: NackReason
 NACK_REASON_UNCONFIRMED: NackReason
 GOING_AWAY_REASON_UNSPECIFIED: GoingAwayReason
 GOING_AWAY_REASON_SHUTDOWN: GoingAwayReason
-GOING_AWAY_REASON_ADMISSION: GoingAwayReason
 GOING_AWAY_REASON_REPLACED: GoingAwayReason
 GOING_AWAY_REASON_SLOW: GoingAwayReason
 GOING_AWAY_REASON_REVOKED: GoingAwayReason

@@ -62,13 +62,12 @@ AT_ONCE = 100
 _CHANGED = Changed()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Open:
-    """A stream that is admitted."""
+    """A stream that was welcomed."""
 
     session: Session
     stream: Stream
-    syncing_since: float | None
 
 
 class PolicyServicer:
@@ -77,7 +76,7 @@ class PolicyServicer:
     def __init__(self, config: ControllerConfig, storage: Storage, publisher: Publisher) -> None:
         self.watcher = Watcher(storage, config.name)
         self._notes = Notes(storage, publisher, self.watcher)
-        self.admission = Admission(config.max_syncing)
+        self.admission: Admission[_Open] = Admission(config.max_syncing)
         self._config = config
         self._publisher = publisher
         self._open: dict[str, _Open] = {}
@@ -146,12 +145,13 @@ class PolicyServicer:
         session.instance = greeting.instance
         stream = await self._greeted(context, session, greeting)
         await self._take_over(session)
-        syncing = await self._enter(context, session, stream)
-        one = _Open(session, stream, syncing)
+        if session.away is not None:
+            await self._turn_away(context, session)
+        one = _Open(session, stream)
         self._open[who.name] = one
         self._notes.connected(greeting, stream)
         try:
-            self._do(who.name, one, stream.begin(self._now()))
+            self._welcome(one)
             await self._listen(one)
         except asyncio.CancelledError:
             if not session.interrupted():
@@ -230,19 +230,21 @@ class PolicyServicer:
             self.watcher.told(name, self._publisher.desk.unix, trouble=sentence)
             session.end(going(AwayReason.REPLACED, sentence, wait))
 
-    async def _enter(self, context: Context, session: Session, stream: Stream) -> float | None:
-        """When its being brought in step has begun; None: it needs nothing."""
-        if session.away is not None:
-            await self._turn_away(context, session)
-        now = self._now()
-        if not stream.wants(now):
-            return None
-        wait = self.admission.enter(now)
-        if wait > 0:
-            sentence = "many are being brought in step"
-            session.end(going(AwayReason.ADMISSION, sentence, wait))
-            await self._turn_away(context, session)
-        return now
+    def _welcome(self, one: _Open) -> None:
+        self._do(one.session.who.name, one, one.stream.welcome())
+        if not one.stream.wants(self._now()) or self.admission.enter(one):
+            self._begin(one)
+
+    def _begin(self, one: _Open) -> None:
+        """It is its turn, if it is still there."""
+        if self._open.get(one.session.who.name) is one:
+            self._do(one.session.who.name, one, one.stream.begin(self._now()))
+
+    def _leave(self, one: _Open) -> None:
+        """In step, or gone. The next one's turn is the loop's, or a row of many would nest."""
+        following = self.admission.leave(one)
+        if following is not None:
+            asyncio.get_running_loop().call_soon(self._begin, following)
 
     async def _turn_away(self, context: Context, session: Session) -> None:
         away = session.away
@@ -286,9 +288,8 @@ class PolicyServicer:
                     self._notes.refused(name, action)
                 case End():
                     one.session.end(Away(None, action))
-        if one.syncing_since is not None and one.stream.in_sync:
-            self.admission.leave(self._now() - one.syncing_since)
-            one.syncing_since = None
+        if one.stream.in_sync:
+            self._leave(one)
 
     def _self(self) -> Self:
         config = self._config
@@ -296,9 +297,7 @@ class PolicyServicer:
 
     def _close(self, one: _Open) -> None:
         name = one.session.who.name
-        if one.syncing_since is not None:
-            self.admission.leave(self._now() - one.syncing_since)
-            one.syncing_since = None
+        self._leave(one)
         if self._open.get(name) is one:
             del self._open[name]
             self._publisher.rollout.gone(name)

@@ -469,20 +469,23 @@ def test_something_else_than_hello_first_is_refused(storage: SqlStorage) -> None
     run(storage, scenario)
 
 
-def test_too_many_at_once_are_told_when_to_come(storage: SqlStorage) -> None:
+def test_too_many_at_once_stand_in_line_and_are_heard(storage: SqlStorage) -> None:
     async def scenario(made: Controller) -> None:
-        first, second = agent(storage, "a"), agent(storage, "b")
+        first, second, third = (agent(storage, name) for name in ("a", "b", "c"))
         await first.connect(made.address)
         await first.read()
-        assert await second.outcome(made.address) == ("UNAVAILABLE", "ADMISSION")
-        assert second.away is not None
-        assert second.kinds == ["going_away"]
-        assert second.away.retry_after_ms > 0
-        await first.until("in_sync")
-        await second.connect(made.address)
-        await second.until("in_sync")
-        for each in (first, second):
-            await each.close()
+        for each in (second, third):
+            await each.connect(made.address)
+            await each.until("welcome")
+            await each.say(heartbeat=pb.Heartbeat(sequence=1))
+            await each.until("heartbeat")
+            assert each.kinds == ["welcome", "heartbeat"], "it waits, and is answered"
+        assert (made.servicer.admission.syncing, made.servicer.admission.waiting) == (1, 2)
+        await second.close()
+        await first.close()
+        await third.until("in_sync")
+        assert (made.servicer.admission.syncing, made.servicer.admission.waiting) == (0, 0)
+        await third.close()
 
     run(storage, scenario, max_syncing=1)
 

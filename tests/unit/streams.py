@@ -243,7 +243,7 @@ class Talk:
         stream = self.stream = self.site.stream(self.agent.name)
         hello = self.agent.hello()
         actions = stream.greet(hello, self.now)
-        self._send(actions or stream.begin(self.now))
+        self._send(actions or [*stream.welcome(), *stream.begin(self.now)])
 
     def _send(self, actions: list[Action]) -> None:
         self.down += actions

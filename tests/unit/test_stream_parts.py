@@ -210,27 +210,41 @@ def test_many_peers_come_in_parts_and_the_last_epoch_with_the_last_of_them(
 # Admission.
 
 
-def test_as_many_as_may_come_in_and_the_others_come_one_after_the_other() -> None:
-    door = Admission(max_syncing=2)
-    assert [door.enter(0.0) for _ in range(2)] == [0.0, 0.0]
-    waits = [door.enter(0.0) for _ in range(100)]
-    assert waits == sorted(waits)
-    assert min(waits) > 0
-    assert len(set(waits)) == 100
-    door.leave(0.1)
-    assert door.enter(0.2) == 0.0
-    assert door.syncing == 2
+def test_as_many_as_may_come_in_and_the_others_in_the_order_of_their_coming() -> None:
+    door: Admission[str] = Admission(max_syncing=2)
+    assert [door.enter(who) for who in "abcd"] == [True, True, False, False]
+    assert (door.syncing, door.waiting) == (2, 2)
+    assert [door.leave("b"), door.leave("a"), door.leave("c")] == ["c", "d", None]
+    assert (door.syncing, door.waiting) == (1, 0)
 
 
-def test_waits_follow_what_bringing_one_in_step_takes_and_are_bounded() -> None:
-    slow, quick = Admission(max_syncing=1), Admission(max_syncing=1)
-    for door, seconds in ((slow, 10.0), (quick, 0.01)):
-        for _ in range(100):
-            assert door.enter(0.0) == 0.0
-            door.leave(seconds)
-        assert door.enter(0.0) == 0.0
-    assert slow.enter(0.0) > 10 * quick.enter(0.0)
-    assert max(slow.enter(0.0) for _ in range(10_000)) <= 300.0
+def test_who_goes_while_in_line_lets_nobody_in() -> None:
+    door: Admission[str] = Admission(max_syncing=1)
+    assert [door.enter(who) for who in "abc"] == [True, False, False]
+    assert [door.leave("b"), door.leave("b"), door.leave("stranger")] == [None] * 3
+    assert door.leave("a") == "c"
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=60), st.integers(1, 4))
+def test_nobody_is_forgotten_at_the_door(steps: list[tuple[bool, int]], most: int) -> None:
+    """Whoever came and did not leave is inside, or as many as may be are."""
+    door: Admission[int] = Admission(max_syncing=most)
+    there: set[int] = set()
+    inside: set[int] = set()
+    for comes, who in steps:
+        if comes and who not in there:
+            there.add(who)
+            if door.enter(who):
+                inside.add(who)
+        elif not comes:
+            there.discard(who)
+            inside.discard(who)
+            following = door.leave(who)
+            if following is not None:
+                assert following in there
+                inside.add(following)
+        assert (door.syncing, door.waiting) == (len(inside), len(there - inside))
+        assert len(inside) == min(most, len(there))
 
 
 # Clones.

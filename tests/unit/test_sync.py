@@ -513,6 +513,20 @@ def test_whatever_the_order_the_agent_ends_up_with_what_is_meant_for_it(
     assert made.agent.entries[Section.SETTINGS]
 
 
+def test_who_stands_in_line_is_answered_and_sent_nothing_until_its_turn() -> None:
+    made = talk()
+    stream = made.site.stream("a")
+    stream.greet(made.agent.hello(), 0.0)
+    assert [type(action) for action in stream.welcome()] == [Welcome]
+    assert stream.handle(Beat(7), 1.0) == [SendBeat(7)]
+    assert stream.handle(Changed(), 2.0) == []
+    assert stream.handle(Resync(content=True, keys=True), 3.0) == []
+    assert not stream.busy
+    sent = [type(action) for action in stream.begin(4.0)]
+    assert sent == [SendRecord, SendKeys, SendPolicy]
+    assert stream.handle(Beat(8), 100.0) == [SendBeat(8)], "its time to answer begins with its turn"
+
+
 def test_held_keys_of_nobody_are_none() -> None:
     made = talk()
     hello = replace(made.agent.hello(), keys=HeldKeys(5, 7))
