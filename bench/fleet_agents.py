@@ -43,13 +43,16 @@ class Agent:
         self._keys = pb.HeldKeys()
         self._waits: dict[str, asyncio.Future[float]] = {}
         self._sequence = 0
+        self._spread = 0.0
 
     def wait(self, kind: str) -> asyncio.Future[float]:
         """When a message of this kind comes next."""
         found = self._waits[kind] = asyncio.get_running_loop().create_future()
         return found
 
-    async def run(self, address: str) -> None:
+    async def run(self, address: str, start: float) -> None:
+        """start: seconds from now to its first attempt."""
+        await asyncio.sleep(start)
         failures = 0
         while True:
             least = 0.0
@@ -58,7 +61,7 @@ class Agent:
                 failures = 0
             except grpc.aio.AioRpcError:
                 failures += 1
-            most = min(LAST_BACKOFF, FIRST_BACKOFF * 2 ** min(failures, 10))
+            most = min(LAST_BACKOFF, max(FIRST_BACKOFF * 2 ** min(failures, 10), self._spread))
             await asyncio.sleep(least + random.uniform(0, max(most, least)))
 
     async def _stream(self, address: str) -> float:
@@ -102,6 +105,8 @@ class Agent:
 
     async def _hear(self, call: Any, down: pb.ControllerDown) -> float | None:
         kind = down.WhichOneof("message")
+        if kind == "welcome":
+            self._spread = down.welcome.spread_ms / 1000
         if kind in ("host_record", "keys", "policy"):
             ack = self._take(kind, getattr(down, kind))
             await call.write(pb.AgentUp(ack=ack).SerializeToString())
@@ -139,7 +144,11 @@ async def main(folder: Path, index: int, count: int) -> None:
         kind = "confirm" if command["do"] == "confirm" else "in_sync"
         waits = [agent.wait(kind) for agent in agents]
         if command["do"] == "connect":
-            running = [asyncio.create_task(agent.run(command["address"])) for agent in agents]
+            starts = [random.uniform(0, command["seconds"]) for _ in agents]
+            running = [
+                asyncio.create_task(agent.run(command["address"], start))
+                for agent, start in zip(agents, starts, strict=True)
+            ]
         done = await asyncio.gather(*waits)
         print(json.dumps(done), flush=True)
     for task in running:

@@ -13,9 +13,13 @@ MOST_SECONDS = 60.0
 class Backoff:
     attempts: int = 0
 
-    def wait(self, random: float) -> float:
-        """random: from 0 up to 1. Each call counts as an attempt that failed."""
-        most = min(MOST_SECONDS, LEAST_SECONDS * 2.0 ** min(self.attempts, 16))
+    def wait(self, random: float, spread: float = 0.0) -> float:
+        """random: from 0 up to 1. spread: seconds that the first attempt is spread over already.
+
+        Each call counts as an attempt that failed.
+        """
+        grown = LEAST_SECONDS * 2.0 ** min(self.attempts, 16)
+        most = min(MOST_SECONDS, max(grown, spread))
         self.attempts += 1
         return most * random
 

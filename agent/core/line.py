@@ -32,6 +32,7 @@ class Line:
     welcomed: bool = False
     in_sync: bool = False
     _backoff: Backoff = field(default_factory=Backoff)
+    _spread_seconds: float = 0.0
     _away: stream.GoingAway | None = None
     _heartbeat_seconds: float = 15.0
     _beats: int = 0
@@ -52,6 +53,7 @@ class Line:
     def welcome(self, message: stream.Welcome, random: float) -> list[Command]:
         self.welcomed = True
         self._heartbeat_seconds = float(message.heartbeat_seconds)
+        self._spread_seconds = message.spread_seconds
         return [
             SetTimer(Timer.WELCOME, None),
             SetTimer(Timer.BEAT, self._heartbeat_seconds * (0.5 + 0.5 * random)),
@@ -104,4 +106,4 @@ class Line:
         least = max(event.retry_seconds, self._away.retry_seconds if self._away else 0.0)
         if event.reason in _FOR_OPERATORS:
             least = max(least, MOST_SECONDS / 2)
-        return least * (1 + event.random) + self._backoff.wait(event.random)
+        return least * (1 + event.random) + self._backoff.wait(event.random, self._spread_seconds)

@@ -37,6 +37,8 @@ class Welcome(Down):
     confirmed: bool
     key_set: KeySet | None
     controllers: tuple[str, ...]
+    spread_seconds: float = 0.0
+    """Within which to come back, at random, once the stream has broken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ def _welcome(message: pb.Welcome, keys: _Keys) -> stream.Welcome:
         confirmed=message.confirmed,
         key_set=key_set,
         controllers=tuple(message.controllers)[:MAX_CONTROLLERS],
+        spread_seconds=message.spread_ms / 1000,
     )
 
 

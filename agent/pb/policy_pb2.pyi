@@ -133,7 +133,7 @@ class HeldKeys(_message.Message):
     def __init__(self, serial: _Optional[int] = ..., last_epoch: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("controller", "store_epoch", "version", "now_ms", "heartbeat_seconds", "confirm_seconds", "lease_seconds", "policy_keys", "confirmed", "controllers")
+    __slots__ = ("controller", "store_epoch", "version", "now_ms", "heartbeat_seconds", "confirm_seconds", "lease_seconds", "policy_keys", "confirmed", "controllers", "spread_ms")
     CONTROLLER_FIELD_NUMBER: _ClassVar[int]
     STORE_EPOCH_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -144,6 +144,7 @@ class Welcome(_message.Message):
     POLICY_KEYS_FIELD_NUMBER: _ClassVar[int]
     CONFIRMED_FIELD_NUMBER: _ClassVar[int]
     CONTROLLERS_FIELD_NUMBER: _ClassVar[int]
+    SPREAD_MS_FIELD_NUMBER: _ClassVar[int]
     controller: str
     store_epoch: int
     version: int
@@ -154,7 +155,8 @@ class Welcome(_message.Message):
     policy_keys: _signed_pb2.Signed
     confirmed: bool
     controllers: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, controller: _Optional[str] = ..., store_epoch: _Optional[int] = ..., version: _Optional[int] = ..., now_ms: _Optional[int] = ..., heartbeat_seconds: _Optional[int] = ..., confirm_seconds: _Optional[int] = ..., lease_seconds: _Optional[int] = ..., policy_keys: _Optional[_Union[_signed_pb2.Signed, _Mapping]] = ..., confirmed: _Optional[bool] = ..., controllers: _Optional[_Iterable[str]] = ...) -> None: ...
+    spread_ms: int
+    def __init__(self, controller: _Optional[str] = ..., store_epoch: _Optional[int] = ..., version: _Optional[int] = ..., now_ms: _Optional[int] = ..., heartbeat_seconds: _Optional[int] = ..., confirm_seconds: _Optional[int] = ..., lease_seconds: _Optional[int] = ..., policy_keys: _Optional[_Union[_signed_pb2.Signed, _Mapping]] = ..., confirmed: _Optional[bool] = ..., controllers: _Optional[_Iterable[str]] = ..., spread_ms: _Optional[int] = ...) -> None: ...
 
 class HostRecordUpdate(_message.Message):
     __slots__ = ("nonce", "record")

@@ -54,7 +54,7 @@ from controller.talk import (
 )
 
 NAME = "cordon.v1.PolicyService"
-HELLO_SECONDS = 10.0
+HELLO_SECONDS = 30.0
 READY_SECONDS = 10.0
 RETRY_SECONDS = 1.0
 AT_ONCE = 100

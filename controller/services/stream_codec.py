@@ -49,6 +49,9 @@ _MAX_NAME = 64
 _INSTANCE_BYTES = 16
 _KNOWN_REASONS = frozenset(pb.NackReason.values())
 HEARTBEAT_SECONDS = 15
+ARRIVALS_PER_SECOND = 600
+"""Of agents that come back, on one core: a handshake is most of what one costs."""
+_MOST_SPREAD_MS = 60_000
 
 
 class BadMessage(ValueError):
@@ -209,6 +212,7 @@ def _welcome(action: Welcome, desk: Desk, own: Self) -> pb.Welcome:
         lease_seconds=desk.settings.lease_seconds,
         confirmed=action.confirmed,
         controllers=own.controllers,
+        spread_ms=min(_MOST_SPREAD_MS, len(desk.records) * 1000 // ARRIVALS_PER_SECOND),
     )
     if action.key_set:
         welcome.policy_keys.ParseFromString(own.key_set)

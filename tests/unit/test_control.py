@@ -98,8 +98,10 @@ class Host:
         number = self.opened[-1].number if number is None else number
         self.carry_out(self.control.handle(stream.StreamSaid(number, message, self.at, 0.5)))
 
-    def welcome(self, *, confirmed: bool = False) -> None:
-        self.hear(stream.Welcome("ctl", 1, 9, UNIX + self.at - 100, 15, 10, confirmed, None, ()))
+    def welcome(self, *, confirmed: bool = False, spread_seconds: float = 0.0) -> None:
+        now = UNIX + self.at - 100
+        said = stream.Welcome("ctl", 1, 9, now, 15, 10, confirmed, None, (), spread_seconds)
+        self.hear(said)
 
     def policy(self, of: Release, body: object) -> int:
         self.nonce += 1
@@ -399,6 +401,17 @@ def test_backoff_grows_to_a_minute_and_begins_anew_once_in_sync(host: Host) -> N
     host.hear(stream.InSync(1))
     host.end()
     assert host.timers[Timer.CONNECT] == 0.25
+
+
+def test_a_large_fleet_comes_back_over_the_time_that_it_was_told(host: Host) -> None:
+    host.welcome(spread_seconds=20.0)
+    host.hear(stream.InSync(1))
+    waits = []
+    for _ in range(8):
+        host.end()
+        waits.append(host.timers[Timer.CONNECT])
+        host.fire(Timer.CONNECT)
+    assert waits == [10.0] * 6 + [16.0, 30.0], "half of each, for the random number is a half"
 
 
 def test_when_to_come_again_is_the_least(host: Host) -> None:
