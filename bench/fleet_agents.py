@@ -14,6 +14,8 @@ import pickle
 import random
 import sys
 import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ OPTIONS = (("grpc.max_receive_message_length", 65 * 1024 * 1024),
            ("grpc.enable_retries", 0),
            ("grpc.initial_reconnect_backoff_ms", 100),
            ("grpc.keepalive_time_ms", 30_000))  # fmt: skip
+failed: Counter[str] = Counter()
+"""Attempts, by how they ended."""
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 60.0
 
 
@@ -44,6 +48,8 @@ class Agent:
         self._waits: dict[str, asyncio.Future[float]] = {}
         self._sequence = 0
         self._spread = 0.0
+        self._heartbeat = 15
+        self._writing = asyncio.Lock()
 
     def wait(self, kind: str) -> asyncio.Future[float]:
         """When a message of this kind comes next."""
@@ -59,8 +65,9 @@ class Agent:
             try:
                 least = await self._stream(address)
                 failures = 0
-            except grpc.aio.AioRpcError:
+            except grpc.aio.AioRpcError as error:
                 failures += 1
+                failed[f"{error.code().name} {error.details()}"[:60]] += 1
             most = min(LAST_BACKOFF, max(FIRST_BACKOFF * 2 ** min(failures, 10), self._spread))
             await asyncio.sleep(least + random.uniform(0, max(most, least)))
 
@@ -70,7 +77,7 @@ class Agent:
         credentials = grpc.ssl_channel_credentials(one.roots, one.key, one.chain)
         async with grpc.aio.secure_channel(address, credentials, OPTIONS) as channel:
             call: Any = channel.stream_stream(METHOD)()
-            await call.write(pb.AgentUp(hello=self._hello()).SerializeToString())
+            await self._say(call, pb.AgentUp(hello=self._hello()))
             beats = asyncio.create_task(self._beat(call))
             try:
                 while (data := await call.read()) is not grpc.aio.EOF:
@@ -83,10 +90,15 @@ class Agent:
 
     async def _beat(self, call: Any) -> None:
         while True:
-            await asyncio.sleep(random.uniform(12, 15))
+            await asyncio.sleep(self._heartbeat * random.uniform(0.8, 1.2))
             self._sequence += 1
             beat = pb.Heartbeat(sequence=self._sequence)
-            await call.write(pb.AgentUp(heartbeat=beat).SerializeToString())
+            await self._say(call, pb.AgentUp(heartbeat=beat))
+
+    async def _say(self, call: Any, up: pb.AgentUp) -> None:
+        """One after the other: grpc takes one write of a call at a time."""
+        async with self._writing:
+            await call.write(up.SerializeToString())
 
     def _hello(self) -> pb.Hello:
         hello = pb.Hello(
@@ -107,9 +119,10 @@ class Agent:
         kind = down.WhichOneof("message")
         if kind == "welcome":
             self._spread = down.welcome.spread_ms / 1000
+            self._heartbeat = down.welcome.heartbeat_seconds
         if kind in ("host_record", "keys", "policy"):
             ack = self._take(kind, getattr(down, kind))
-            await call.write(pb.AgentUp(ack=ack).SerializeToString())
+            await self._say(call, pb.AgentUp(ack=ack))
         found = self._waits.get(kind or "")
         if found is not None and not found.done():
             found.set_result(time.monotonic())
@@ -136,6 +149,14 @@ class Agent:
         return pb.Ack(nonce=body.nonce)
 
 
+async def tell(index: int, what: str, waits: Sequence[asyncio.Future[float]]) -> None:
+    """For who waits: how many are done."""
+    while True:
+        await asyncio.sleep(10)
+        count = sum(wait.done() for wait in waits)
+        print(f"{index}: {what}: {count} of {len(waits)}; {dict(failed)}", file=sys.stderr)
+
+
 async def main(folder: Path, index: int, count: int) -> None:
     agents = [Agent(one) for one in pickle.loads((folder / IDENTITIES).read_bytes())[index::count]]
     running: list[asyncio.Task[None]] = []
@@ -149,7 +170,9 @@ async def main(folder: Path, index: int, count: int) -> None:
                 asyncio.create_task(agent.run(command["address"], start))
                 for agent, start in zip(agents, starts, strict=True)
             ]
+        telling = asyncio.create_task(tell(index, command["do"], waits))
         done = await asyncio.gather(*waits)
+        telling.cancel()
         print(json.dumps(done), flush=True)
     for task in running:
         task.cancel()

@@ -56,7 +56,7 @@ class Outbox:
         except TimeoutError:
             self._closed = True
             self._slow()
-        except (grpc.aio.UsageError, asyncio.InvalidStateError, grpc.aio.AioRpcError):
+        except (grpc.aio.BaseError, asyncio.InvalidStateError, grpc.aio.AioRpcError):
             self._closed = True  # the stream has ended; its reader knows
         finally:
             self._task = None

@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 
 from agent.edge import logs
+from controller import pace
 from controller.admission import Admission
 from controller.clones import Clones
 from controller.config import ControllerConfig
@@ -257,7 +258,7 @@ class PolicyServicer:
         """Until either side ends it."""
         session, stream = one.session, one.stream
         name = session.who.name
-        while (data := await session.read()) is not None:
+        while (data := await session.read(self._silence())) is not None:
             now = self._now()
             unix = self._publisher.desk.unix
             if unix >= session.who.expires:
@@ -275,6 +276,9 @@ class PolicyServicer:
                 self._do(name, one, stream.handle(event.hello, now))
             else:
                 self._do(name, one, stream.handle(event, now))
+
+    def _silence(self) -> float:
+        return pace.silent_seconds(len(self._publisher.desk.records))
 
     def _do(self, name: str, one: _Open, actions: Sequence[Action]) -> None:
         desk, own = self._publisher.desk, self._self()

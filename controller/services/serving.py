@@ -21,6 +21,10 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_concurrent_streams", 64),
     ("grpc.server_handshake_timeout_ms", 30_000),
+    # From 1,000 calls that wait for the loop on, grpc would turn some away at random as CANCELLED.
+    # A fleet that comes back is more, and is better served late than sent to try again.
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 20_000),
 )
 
 SERVING = health_pb2.HealthCheckResponse.SERVING

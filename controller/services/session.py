@@ -15,11 +15,10 @@ import grpc.aio
 
 from controller.services.callers import Caller, Context
 from controller.services.outbox import Outbox
-from controller.services.stream_codec import HEARTBEAT_SECONDS, going_away, numbered
+from controller.services.stream_codec import going_away, numbered
 from controller.talk import Action, AwayReason, End
 
 LAST_WORDS_SECONDS = 2.0
-SILENT_SECONDS = 4.0 * HEARTBEAT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class Session:
         message = "the agent did not read for too long"
         self.end(Away(AwayReason.SLOW, End("UNAVAILABLE", "SLOW", message), 1.0))
 
-    async def read(self, seconds: float = SILENT_SECONDS) -> bytes | None:
+    async def read(self, seconds: float) -> bytes | None:
         """The next message; None: the agent has ended the stream, or `away` says why we do."""
         if self.away is not None:
             return None

@@ -18,6 +18,7 @@ from agent.edge import signed
 from agent.edge.content_codec import field, serialised, varint
 from agent.pb import policy_pb2 as pb
 from agent.pb import signed_pb2, snapshot_pb2
+from controller import pace
 from controller.board import Desk
 from controller.fleet.changes import HostRecordFields
 from controller.keyserver import HeldKeys, HostKeysFields
@@ -48,10 +49,6 @@ _MAX_ADDRESSES = 64
 _MAX_NAME = 64
 _INSTANCE_BYTES = 16
 _KNOWN_REASONS = frozenset(pb.NackReason.values())
-HEARTBEAT_SECONDS = 15
-ARRIVALS_PER_SECOND = 600
-"""Of agents that come back, on one core: a handshake is most of what one costs."""
-_MOST_SPREAD_MS = 60_000
 
 
 class BadMessage(ValueError):
@@ -207,12 +204,12 @@ def _welcome(action: Welcome, desk: Desk, own: Self) -> pb.Welcome:
         store_epoch=desk.head.store_epoch,
         version=desk.head.version,
         now_ms=desk.unix_ms,
-        heartbeat_seconds=HEARTBEAT_SECONDS,
+        heartbeat_seconds=pace.heartbeat_seconds(len(desk.records)),
         confirm_seconds=desk.settings.confirm_seconds,
         lease_seconds=desk.settings.lease_seconds,
         confirmed=action.confirmed,
         controllers=own.controllers,
-        spread_ms=min(_MOST_SPREAD_MS, len(desk.records) * 1000 // ARRIVALS_PER_SECOND),
+        spread_ms=pace.spread_ms(len(desk.records)),
     )
     if action.key_set:
         welcome.policy_keys.ParseFromString(own.key_set)

@@ -11,7 +11,7 @@ from agent.core import tag
 from agent.edge import signed
 from agent.pb import policy_pb2 as pb
 from agent.pb import signed_pb2
-from controller import keyserver
+from controller import keyserver, pace
 from controller.admission import Admission
 from controller.clones import Clones
 from controller.keys import KeyRing
@@ -245,6 +245,19 @@ def test_nobody_is_forgotten_at_the_door(steps: list[tuple[bool, int]], most: in
                 inside.add(following)
         assert (door.syncing, door.waiting) == (len(inside), len(there - inside))
         assert len(inside) == min(most, len(there))
+
+
+# Pace.
+
+
+@given(st.integers(0, 10**6))
+def test_the_pace_suits_the_number_of_hosts_and_stays_within_the_contract(hosts: int) -> None:
+    assert 15 <= pace.heartbeat_seconds(hosts) <= pace.heartbeat_seconds(hosts + 1) <= 60
+    assert pace.silent_seconds(hosts) > 3 * pace.heartbeat_seconds(hosts)
+    assert 0 <= pace.spread_ms(hosts) <= 60_000
+    if hosts <= 9000:
+        assert hosts / pace.heartbeat_seconds(hosts) <= 160
+        assert hosts <= 600 * (pace.spread_ms(hosts) / 1000) + 1
 
 
 # Clones.
