@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 
+from controller.services.patience import Patience
+
 MOST = 16
 """Messages that may wait."""
 WRITE_SECONDS = 30.0
@@ -35,6 +37,7 @@ class Outbox:
         self._task: asyncio.Task[None] | None = None
         self._sequence = 0
         self._closed = False
+        self._patience = Patience(self._too_long)
 
     def put(self, body: bytes) -> None:
         if self._closed:
@@ -50,16 +53,24 @@ class Outbox:
     async def _run(self) -> None:
         try:
             while self._waiting:
-                async with asyncio.timeout(WRITE_SECONDS):
-                    self._sequence += 1
-                    await self._write(self._number(self._sequence, self._waiting.popleft()))
-        except TimeoutError:
-            self._closed = True
-            self._slow()
+                self._patience.begin(WRITE_SECONDS)
+                self._sequence += 1
+                await self._write(self._number(self._sequence, self._waiting.popleft()))
         except (grpc.aio.BaseError, asyncio.InvalidStateError, grpc.aio.AioRpcError):
             self._closed = True  # the stream has ended; its reader knows
         finally:
+            self._patience.end()
             self._task = None
+
+    def _too_long(self) -> None:
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+        self._slow()
+
+    def quiet(self) -> None:
+        """No timer is left, until something is put."""
+        self._patience.close()
 
     async def close(self, last: bytes | None, seconds: float) -> None:
         """Write what waits and one last message, if that goes within so long."""
@@ -70,3 +81,4 @@ class Outbox:
         if task is not None:
             await asyncio.wait([task], timeout=seconds)
             task.cancel()
+        self.quiet()

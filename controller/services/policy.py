@@ -301,6 +301,7 @@ class PolicyServicer:
 
     def _close(self, one: _Open) -> None:
         name = one.session.who.name
+        one.session.quiet()
         self._leave(one)
         if self._open.get(name) is one:
             del self._open[name]

@@ -15,6 +15,7 @@ import grpc.aio
 
 from controller.services.callers import Caller, Context
 from controller.services.outbox import Outbox
+from controller.services.patience import Patience
 from controller.services.stream_codec import going_away, numbered
 from controller.talk import Action, AwayReason, End
 
@@ -40,6 +41,8 @@ class Session:
         self._context = context
         self._task = asyncio.current_task()
         self._outbox = Outbox(context.write, numbered, self._slow)
+        self._patience = Patience(self._silent)
+        self._silence = 0.0
 
     def send(self, bodies: Sequence[bytes]) -> None:
         for body in bodies:
@@ -60,14 +63,20 @@ class Session:
         """The next message; None: the agent has ended the stream, or `away` says why we do."""
         if self.away is not None:
             return None
-        try:
-            async with asyncio.timeout(seconds):
-                data = await self._context.read()
-        except TimeoutError:
-            message = f"nothing was heard for {seconds:.0f} s"
-            self.end(Away(None, End("UNAVAILABLE", "SILENT", message)))
-            return None
+        self._silence = seconds
+        self._patience.begin(seconds)
+        data = await self._context.read()
+        self._patience.end()
         return None if data is grpc.aio.EOF else data
+
+    def _silent(self) -> None:
+        message = f"nothing was heard for {self._silence:.0f} s"
+        self.end(Away(None, End("UNAVAILABLE", "SILENT", message)))
+
+    def quiet(self) -> None:
+        """It is over, or about to say its last words: no timer is left."""
+        self._patience.close()
+        self._outbox.quiet()
 
     def interrupted(self) -> bool:
         """Whether it was `end` that cancelled the reader, and not the agent that is gone."""

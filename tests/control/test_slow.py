@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from controller import pace
 from controller.services import outbox
 from controller.services.outbox import MOST, Outbox
+from controller.services.patience import Patience
 from tests.control import fleet
 from tests.control.server import Controller, controller
 from tests.control.test_stream import agent
@@ -67,6 +69,40 @@ def test_messages_are_numbered_and_written_in_order_and_the_last_word_is_last() 
     asyncio.run(scenario())
 
 
+def test_patience_runs_out_once_and_only_where_nothing_began_anew() -> None:
+    async def scenario() -> None:
+        over: list[float] = []
+        loop = asyncio.get_running_loop()
+        patience = Patience(lambda: over.append(loop.time()))
+        begun = loop.time()
+        for _ in range(10):
+            patience.begin(0.05)
+            await asyncio.sleep(0.01)
+        last = loop.time()
+        while not over:
+            await asyncio.sleep(0.01)
+            assert loop.time() - last < 10
+        assert over[0] - begun >= 0.1 + 0.04, "each beginning put it off"
+        for last_step in (patience.end, patience.close):
+            patience.begin(0.02)
+            last_step()
+            await asyncio.sleep(0.05)
+        assert len(over) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_shorter_patience_is_heeded_at_once() -> None:
+    async def scenario() -> None:
+        over = asyncio.Event()
+        patience = Patience(over.set)
+        patience.begin(1000)
+        patience.begin(0.01)
+        await asyncio.wait_for(over.wait(), 10)
+
+    asyncio.run(scenario())
+
+
 NARROW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536))
 """So that a connection takes no more than that ahead of its reader."""
 
@@ -112,6 +148,26 @@ def test_an_agent_that_does_not_read_is_dropped_and_comes_back_for_the_whole(
                 await each.until("in_sync")
                 assert each.bodies == ["content"]
                 await each.close()
+
+    asyncio.run(scenario())
+    storage.close()
+
+
+def test_an_agent_that_is_not_heard_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "silent_seconds", lambda hosts: 1.0)
+    storage = making.fleet(making.sqlite_url(tmp_path))
+    fleet.join(storage, "a", 1, {"role": "web"})
+    fleet.apply(storage, fleet.POLICY)
+
+    async def scenario() -> None:
+        async with asyncio.timeout(60), controller(storage) as made:
+            quiet = agent(storage, "a")
+            await quiet.connect(made.address)
+            await quiet.until("in_sync")
+            assert await quiet.ended() == ("UNAVAILABLE", "SILENT")
+            await quiet.close()
 
     asyncio.run(scenario())
     storage.close()
