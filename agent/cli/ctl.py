@@ -68,6 +68,21 @@ COMMANDS: Mapping[str, Command] = {
     "status": Command(
         "agent.cli.local", "status_command", "What is in force, and whether all is well."
     ),
+    "admins": _fleet("tokens", "admins_group", "Administrators: list, revoke."),
+    "apply": _fleet("apply", "apply_command", "Make a revision of the policy from files."),
+    "audit": _fleet("documents", "audit_command", "What was done or refused, by whom and why."),
+    "delete": _fleet("apply", "delete_command", "Make a revision without some documents."),
+    "diff": _fleet("apply", "diff_command", "What `apply` of the same files would change."),
+    "get": _fleet("documents", "get_command", "Documents of the policy, of any revision."),
+    "history": _fleet("documents", "history_command", "Revisions: who, when and why."),
+    "hosts": _fleet("hosts", "hosts_group", "Hosts: list, show, label, set, revoke."),
+    "quarantine": _fleet(
+        "quarantine", "quarantine_group", "Cut a host or a workload off; list, lift."
+    ),
+    "rollback": _fleet("apply", "rollback_command", "Make a revision equal to an old one."),
+    "rollout": _fleet("rollout", "rollout_command", "How many hosts enforce a version."),
+    "settings": _fleet("settings", "settings_group", "Settings of the fleet: get, set."),
+    "token": _fleet("tokens", "token_group", "Tokens to join and log in: create, list, revoke."),
     "login": _fleet("login", "login_command", "Get a certificate with the role a token grants."),
     "logout": _fleet("login", "logout_command", "Forget the certificate and its key."),
     "whoami": _fleet("login", "whoami_command", "Who you are to the controller."),

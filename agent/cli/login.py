@@ -18,7 +18,8 @@ from agent.cli import credentials
 from agent.cli.credentials import Login, NotLoggedIn
 from agent.cli.local_view import as_dict, word_of
 from agent.cli.output import Exit, fail, output_option, print_facts, print_json
-from agent.cli.remote import administration, controller_option, require_endpoint, told_of
+from agent.cli.remote import administration, require_endpoint, told_of
+from agent.cli.remote_options import controller_option
 from agent.cli.values import moment_text
 from agent.edge import enrolment_client, snapshot_file
 from agent.edge.enrolment_client import EnrolmentError, Joining

@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import grpc
@@ -29,7 +29,6 @@ from agent.edge.enrolment_client import EnrolmentError
 from agent.pb import admin_pb2_grpc
 from controller.files import StateError
 
-F = TypeVar("F", bound=Callable[..., Any])
 CONNECT_SECONDS = 10.0
 """For one controller: name, connection and handshake."""
 CALL_SECONDS = 30.0
@@ -49,18 +48,6 @@ _OPTIONS = (
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.enable_retries", 0),
 )
-
-
-def controller_option(command: F) -> F:
-    """`--controller`, passed as `controllers`: empty for those that login told."""
-    return click.option(
-        "--controller",
-        "controllers",
-        multiple=True,
-        metavar="HOST:PORT",
-        envvar="CORDON_CONTROLLER",
-        help="Main port to ask instead of those that login told; may be repeated.",
-    )(command)
 
 
 class Bounded:

@@ -75,6 +75,11 @@ def label_pairs(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def merged(labels: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Labels of several options; of one key, the last value."""
+    return {key: value for one in labels for key, value in one.items()}
+
+
 def label_changes(texts: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     """What "role=web" sets and "zone-" removes. Raises ValueError."""
     words = [word for text in texts for word in text.split(",")]
@@ -130,7 +135,7 @@ class Moment(click.ParamType):  # type: ignore[type-arg]
 
 
 class Labels(click.ParamType):  # type: ignore[type-arg]
-    """Labels of one option; of several, `label_pairs` again is not needed: they are merged."""
+    """Labels of one option; `merged` joins those of several."""
 
     name = "KEY=VALUE,…"
 
