@@ -170,6 +170,12 @@ class Publisher:
         if self.streams is not None:
             self.streams.changed(hosts)
 
+    async def note_revoked(self) -> None:
+        """Somebody was revoked just now: end what is open. Others hear of it by the version; if
+        the store does not answer, so does this controller."""
+        with contextlib.suppress(StorageError):
+            await self._look_at_revoked()
+
     async def _look_at_revoked(self) -> None:
         self.revoked = await asyncio.to_thread(self._storage.revoked)
         if self.streams is not None:
