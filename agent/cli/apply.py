@@ -28,7 +28,7 @@ _FILES = click.option(
 )  # fmt: skip
 _PRUNE = click.option("--prune", is_flag=True, help="What stands in no file is removed.")
 _EXPECTED = click.option(
-    "--expected-revision", type=click.IntRange(1), default=0, metavar="N",
+    "--expected-revision", type=click.IntRange(0), default=0, metavar="N",
     help="Refuse if the newest revision is another one: somebody was faster.",
 )  # fmt: skip
 

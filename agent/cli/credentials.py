@@ -70,12 +70,20 @@ def _login(table: Mapping[str, Any]) -> Login:
     controllers = wanted["controllers"]
     if not isinstance(controllers, list) or not controllers:
         raise ValueError("no controllers")
-    wanted["controllers"] = tuple(map(str, controllers))
+    wanted["controllers"] = tuple(map(_text, controllers))
+    for name in ("name", "role", "trust_domain"):
+        wanted[name] = _text(wanted[name])
     for name in ("chain", "roots", "key"):
-        wanted[name] = str(wanted[name]).encode("ascii")
+        wanted[name] = _text(wanted[name]).encode("ascii")
     for name in ("expires", "renew_after"):
         wanted[name] = int(wanted[name])
     return Login(**wanted)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("expected text")
+    return value
 
 
 def save(login: Login) -> None:

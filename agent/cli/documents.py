@@ -33,7 +33,7 @@ _AUDIT = ("number", "at", "who", "from", "what", "object", "version", "refused",
 @click.command("get")
 @click.argument("kind", required=False)
 @click.argument("name", required=False)
-@click.option("--revision", type=click.IntRange(1), default=0, metavar="N", help="An old one's.")
+@click.option("--revision", type=click.IntRange(0), default=0, metavar="N", help="An old one's.")
 @controller_option
 @output_option_of("table", "yaml", "json")
 def get_command(

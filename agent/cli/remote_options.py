@@ -40,14 +40,8 @@ def controller_option(command: F) -> F:
 
 def why_option(*, required: bool = True) -> Callable[[F], F]:
     """`-m`, passed as `why`; empty if it is not there."""
-    return click.option(
-        "-m",
-        "--why",
-        required=required,
-        default=None if required else "",
-        metavar="WHY",
-        help="The reason, for the audit log.",
-    )
+    need: dict[str, Any] = {"required": True} if required else {"default": ""}
+    return click.option("-m", "--why", metavar="WHY", help="The reason, for the audit log.", **need)
 
 
 def wait_options(command: Callable[..., None]) -> Callable[..., None]:
