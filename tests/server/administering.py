@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,11 +17,11 @@ import pytest
 
 from agent.core.content import Section
 from agent.pb import admin_pb2 as pb
-from agent.pb import admin_pb2_grpc, enrolment_pb2, snapshot_pb2
+from agent.pb import admin_pb2_grpc, enrolment_pb2, policy_pb2, snapshot_pb2
 from controller.access_records import HostGrant, Role
 from controller.storage import Storage
 from tests.control import fleet
-from tests.control.agent import Agent, Held
+from tests.control.agent import Agent, Held, Refused, reason_of
 from tests.lab.waiting import wait_until
 from tests.server import client
 from tests.server.client import Refusal
@@ -29,7 +30,6 @@ from tests.unit.policies import BASE, WEB_TO_DB
 
 POLICY = BASE + WEB_TO_DB
 PATIENCE = 60.0
-Problems = list[tuple[str, int, str]]
 
 
 def file(text: str, name: str = "p.yaml") -> pb.PolicyFile:
@@ -130,20 +130,12 @@ class Follower:
                 await self.agent.take(down)
             self.ended = ("OK", "")
         except grpc.aio.AioRpcError as error:
-            self.ended = (error.code().name, _reason(error))
+            self.ended = (error.code().name, reason_of(error))
         finally:
             await self.agent.close()
 
     def _refuse(self, update: Any) -> int:
-        from tests.control.agent import Refused
-
-        raise Refused(7, "the lab refuses")
-
-
-def _reason(error: grpc.aio.AioRpcError) -> str:
-    from tests.control.agent import reason_of
-
-    return reason_of(error)
+        raise Refused(policy_pb2.NACK_REASON_KERNEL, "the kernel is full")
 
 
 @dataclass
@@ -180,7 +172,7 @@ class Hosts:
         roots, key = client.roots(self.storage), client.new_key()
         grant = HostGrant(name, labels or {})
         token = client.host_token(self.storage, grant, int(time.time()))
-        packed = [_packed(address)] if address else []
+        packed = [ipaddress.ip_address(address).packed] if address else []
         facts = enrolment_pb2.HostFacts(agent_version="1.2.3", kernel="6.1", addresses=packed)
         request = enrolment_pb2.EnrolRequest(token=token, csr=client.csr(key), facts=facts)
         made = client.enrol(self.served, roots, request)
@@ -196,9 +188,3 @@ class Hosts:
         kind = "policy" if refuses else "in_sync"
         wait_until(lambda: kind in follower.agent.kinds, f"a stream to say {kind}", PATIENCE)
         return follower
-
-
-def _packed(address: str) -> bytes:
-    import ipaddress
-
-    return ipaddress.ip_address(address).packed
