@@ -8,7 +8,7 @@ import contextlib
 import ipaddress
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -154,7 +154,7 @@ class Hosts:
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(PATIENCE)
+        self._wait_for(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         assert self._thread is not None
         self._thread.join(PATIENCE)
@@ -169,15 +169,30 @@ class Hosts:
     def enrol(
         self, name: str, address: str = "", labels: Mapping[str, str] | None = None
     ) -> fleet.Identity:
-        roots, key = client.roots(self.storage), client.new_key()
         grant = HostGrant(name, labels or {})
-        token = client.host_token(self.storage, grant, int(time.time()))
+        return self.join(name, client.host_token(self.storage, grant, int(time.time())), address)
+
+    def join(self, name: str, token: str, address: str = "") -> fleet.Identity:
+        """By a token that is there."""
+        roots, key = client.roots(self.storage), client.new_key()
         packed = [ipaddress.ip_address(address).packed] if address else []
         facts = enrolment_pb2.HostFacts(agent_version="1.2.3", kernel="6.1", addresses=packed)
         request = enrolment_pb2.EnrolRequest(token=token, csr=client.csr(key), facts=facts)
         made = client.enrol(self.served, roots, request)
         chain = made.credentials.certificate_chain
         return fleet.Identity(name, made.host, 0, chain, client.key_pem(key), roots)
+
+    def say(self, follower: Follower, **message: Any) -> None:
+        """On its stream, beside what it answers."""
+        self._wait_for(follower.agent.say(**message))
+
+    def outcome(self, agent: Agent) -> tuple[str, str]:
+        """Code and reason of a stream that is not to be."""
+        found: tuple[str, str] = self._wait_for(agent.outcome(f"localhost:{self.served.main}"))
+        return found
+
+    def _wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE)
 
     def follow(self, identity: fleet.Identity, *, refuses: bool = False) -> Follower:
         """Once it has heard of the policy."""
