@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from agent.edge import clock, logs, sd_notify
 from agent.pb import enrolment_pb2_grpc
 from controller.config import ControllerConfig
-from controller.services import metrics, policy, tls
+from controller.services import admin, metrics, policy, tls
+from controller.services.admin_calls import Tools
 from controller.services.enrolment import JoiningServicer, RenewingServicer
 from controller.services.issuing import Issuer
 from controller.services.policy import PolicyServicer
@@ -55,6 +56,7 @@ def _main_services(parts: Parts) -> Sequence[Service]:
             RenewingServicer(parts.storage, parts.issuer, parts.config.advertise),
         ),
         Service(policy.NAME, policy.add_to_server, parts.policy, parts.policy.stop),
+        admin.service(Tools(parts.config, parts.storage, parts.issuer, parts.publisher)),
     ]
 
 
