@@ -182,7 +182,7 @@ class Agent:
                 self._attach_pending = False
                 return [
                     log(Level.INFO, "attached"),
-                    self._roster.walk_anew(),
+                    self._roster.walk_attached(),
                     *self._may_begin(),
                 ]
             case events.AttachFailed():

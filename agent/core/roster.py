@@ -41,6 +41,7 @@ class Roster:
         self._cacheable = False
         self._in_force = False
         self._walks = 0
+        self._adopting = False
         self._told: set[str] = set()
 
     def put_in_force(self, snapshot: Snapshot) -> None:
@@ -56,6 +57,11 @@ class Roster:
         """The first of a row of walks."""
         self._walks = 0
         return self.walk()
+
+    def walk_attached(self) -> WalkProcesses:
+        """The hooks are attached: the walk that sees what nobody saw before."""
+        self._adopting = True
+        return self.walk_anew()
 
     def walk(self) -> WalkProcesses:
         return WalkProcesses(self.interest)
@@ -109,11 +115,13 @@ class Roster:
 
     def on_walked(self, event: events.ProcessesWalked) -> tuple[list[Command], bool]:
         """What to do, and whether this was the last walk of its row."""
+        adopting, self._adopting = self._adopting, False
         identities: dict[int, int] = {}
         hashes: list[Command] = []
         warnings: list[Command] = []
         for pid, read in event.seen.items():
             before = event.actual.get(pid)
+            before = tagging.unpinned(before) if adopting else before
             facts = tagging.believed(read, before)
             verdict = self._judge_walked(facts, before)
             warnings += self._warn_conflict(facts, verdict)
@@ -122,7 +130,7 @@ class Roster:
                 identities[pid] = Identity.PENDING
                 generation = before.generation if before is not None else 0
                 hashes.append(self._hash(ProcessReport(pid, generation), read))
-        commands = tagging.reconcile(event, identities)
+        commands = tagging.reconcile(event, identities, adopting=adopting)
         last = not commands or self._walks >= MAX_WALKS
         commands += [*hashes, *warnings]
         if not last:

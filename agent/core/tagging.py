@@ -127,17 +127,36 @@ def is_key_of(packed: bytes, facts: Facts) -> bool:
     )
 
 
-def reconcile(event: ProcessesWalked, identities: Mapping[int, int]) -> list[Command]:
+def unpinned(before: Process | None) -> Process | None:
+    """An entry of which the kernel's side has no part, without its executable.
+
+    An exec before the hooks were attached was seen by nobody: what an earlier walk has read there
+    says nothing against what is read now.
+    """
+    if before is None or before.stamp:
+        return before
+    return before._replace(inode=0, device=0)
+
+
+def reconcile(
+    event: ProcessesWalked, identities: Mapping[int, int], *, adopting: bool = False
+) -> list[Command]:
     """Bring `processes` in step with the processes that are there.
 
-    A living process whose facts could not be read keeps the entry it has.
+    A living process whose facts could not be read keeps the entry it has. adopting: it is the first
+    walk with hooks attached.
     """
     desired = {pid: entry for pid, entry in event.actual.items() if pid in event.living}
     for pid, facts in event.seen.items():
         before = event.actual.get(pid)
+        before = unpinned(before) if adopting else before
         generation = before.generation if before is not None else 0
         desired[pid] = entry_of(facts, identities[pid], before, generation, event.now_ns)
-    plan = delta.plan(desired, event.actual, same_tag)
+
+    def same(one: Process, other: Process) -> bool:
+        return same_tag(one, other) and (not adopting or one.inode == other.inode)
+
+    plan = delta.plan(desired, event.actual, same)
     commands: list[Command] = [
         TagProcess(event.seen[pid], event.actual.get(pid), after)
         for pid, after in plan.puts.items()

@@ -58,8 +58,9 @@ _CONNECT = "connections would not be refused at connect"
 _DATAGRAM = "datagrams would have the identity of their socket's creator"
 
 HOOKS = (
-    _tracepoint("cordon_fork", "sched_process_fork", "children would have no identity"),
+    # Attached in this order: a child that has an entry has had its execs seen.
     _tracepoint("cordon_exec", "sched_process_exec", "new programs would keep the old identity"),
+    _tracepoint("cordon_fork", "sched_process_fork", "children would have no identity"),
     _tracepoint("cordon_exit", "sched_process_exit", "a reused pid would inherit an identity"),
     Hook(
         "cordon_sock_create",

@@ -162,3 +162,17 @@ def test_whatever_happens_the_end_is_what_the_last_good_inputs_say(steps: list[S
     for one in steps:
         one(world)
     look(world)
+
+
+def test_exec_between_the_first_walk_and_the_hooks_is_not_held_against_the_process() -> None:
+    """Nobody saw that exec: the walk once hooks are attached believes what it reads."""
+    world = World()
+    touch(world)
+    execute(world, 1, "/bin/other", "root")
+    while not isinstance(world.result, events.ProcessesWalked):
+        assert world.hear() or world.work()
+    publish(world, POLICIES[0], fits=True)
+    assert not world.kernel.attached
+    execute(world, 1, "/bin/web", "root")
+    look(world)
+    assert world.kernel.maps.all()[1].identity == WEB
