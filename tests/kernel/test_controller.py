@@ -90,7 +90,7 @@ def test_a_policy_that_cuts_agents_off_is_taken_back() -> None:
     with fleet(allow(PORT), controller_lifeline=False) as running:
         world = listening(running)
         before = running["a"].status().policy_version
-        running.controller.apply(DEFAULT.replace("audit", "enforce"))
+        running.operator.apply(DEFAULT.replace("audit", "enforce"))
         running.wait_for(
             lambda host: "no controller was heard" in host.status().refused,
             "it took the policy back",

@@ -10,21 +10,32 @@ import time
 from dataclasses import dataclass
 
 from agent.core import tag
+from agent.core.model import Peer, Snapshot
+from agent.edge import identity_files, policy_cache
 from agent.pb import snapshot_pb2
-from tests.lab.cordon import Cordon
+from tests.lab.cordon import Cordon, CordonHost
 from tests.lab.packets import Segment
 
 
 @dataclass(frozen=True)
 class Counterfeit:
-    """What host a's kernel would write, in our hands: its keys, from its own snapshot."""
+    """What host a's kernel would write, in our hands: its keys, from its own disk."""
 
-    snapshot: snapshot_pb2.Snapshot
+    snapshot: snapshot_pb2.Snapshot | Snapshot
 
     @classmethod
     def of(cls, cordon: Cordon, host: str) -> Counterfeit:
         signed = snapshot_pb2.SignedSnapshot.FromString(cordon[host].snapshot.read_bytes())
         return cls(snapshot_pb2.Snapshot.FromString(signed.payload))
+
+    @classmethod
+    def of_cache(cls, host: CordonHost) -> Counterfeit:
+        """Of a host that has joined a controller."""
+        state = host.lab.state / host.lab.name
+        identity = identity_files.load(state / "identity")
+        content = (state / "policy.cache").read_bytes()
+        stand = policy_cache.decode(content, identity.key_set, identity.host)
+        return cls(policy_cache.snapshot_of(stand))
 
     def identity(self, workload: str) -> int:
         return next(
@@ -33,7 +44,7 @@ class Counterfeit:
             if name.split("/")[-1] == workload
         )
 
-    def peer(self, name: str) -> snapshot_pb2.Peer:
+    def peer(self, name: str) -> snapshot_pb2.Peer | Peer:
         return next(peer for peer in self.snapshot.peers if peer.name == name)
 
     def epoch(self) -> int:

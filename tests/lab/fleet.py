@@ -1,31 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """A lab with a controller: a real `cordon-controller serve` on a host of its own, real joins.
 
-What an operator does by `cordonctl` is done to the store, as a second controller would: the running
-one hears of it by looking.
+Tokens are made and policy is applied by `cordonctl`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import json
-import secrets
+import re
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller import ca, tokens
-from controller.access_records import HostGrant, NewToken
-from controller.records import Actor, FleetSettings, Head
-from controller.rotation import Rotation
-from controller.store import SqlStorage, open_store
-from tests.control import fleet as documents
 from tests.lab.cordon import ROOT, SWITCH_SECONDS, CordonHost
 from tests.lab.host import LabHost
 from tests.lab.lab import Lab
+from tests.lab.operator import Operator
 from tests.lab.process import LabProcess
 from tests.lab.waiting import wait_until
 
@@ -34,7 +26,6 @@ AGENT = [sys.executable, "-m", "agent.cli.agent"]
 UNIT = "cordon-controller.service"
 COMMAND_SECONDS = 90.0
 MAIN, ENROLMENT = 7440, 7441
-OPERATOR = Actor("spiffe://lab.example/admin/operator/test")
 _ENVIRONMENT = {"PYTHONPATH": str(ROOT)}
 
 
@@ -57,7 +48,8 @@ class LabController:
     def enrolment(self) -> str:
         return f"{self.lab.v4}:{ENROLMENT}"
 
-    def init(self) -> None:
+    def init(self) -> str:
+        """Returns the token with which its first operator logs in."""
         table = {
             "name": "ctl1",
             "listen": f"{self.lab.v4}:{MAIN}",
@@ -72,6 +64,9 @@ class LabController:
         argv = [*CONTROLLER, "init", "--config", str(self.config), "--trust-domain", "lab.example"]
         done = self.lab.run(argv, UNIT, env=_ENVIRONMENT, timeout=COMMAND_SECONDS)
         assert done.returncode == 0, done.stderr
+        found = re.search(r"--token (\S+)", done.stdout)
+        assert found, f"no token in: {done.stdout}"
+        return found[1]
 
     def start(self) -> None:
         argv = [*CONTROLLER, "serve", "--config", str(self.config)]
@@ -90,45 +85,18 @@ class LabController:
         assert self.process is not None, "start it first"
         self.process.kill9()
 
-    @contextlib.contextmanager
-    def store(self) -> Iterator[SqlStorage]:
-        key = (self._state / "master.key").read_bytes()
-        storage = open_store(f"sqlite:///{self._state / 'cordon.db'}", key)
-        try:
-            yield storage
-        finally:
-            storage.close()
-
-    def apply(self, policy: str) -> Head:
-        """The next revision, with these documents put."""
-        with self.store() as storage:
-            return documents.apply(storage, policy)
-
-    def set(self, **settings: int) -> None:
-        with self.store() as storage:
-            storage.update_settings(FleetSettings(**settings), OPERATOR, "", int(time.time()))
-
-    def token(self, host: LabHost, labels: Mapping[str, str]) -> str:
-        """A join token, as `cordonctl token create` prints it."""
-        with self.store() as storage:
-            active = Rotation("authority", storage.secrets().authorities).active
-            pin = ca.spki_pin(ca.from_secret(active).certificate)
-            random = secrets.token_bytes(tokens.RANDOM_BYTES)
-            text, id_, hash_ = tokens.new_token(random, pin)
-            addresses = tuple(ipaddress.ip_address(text) for text in (host.v4, host.v6))
-            grant = HostGrant(host.name, labels, addresses=addresses)
-            now = int(time.time())
-            storage.create_token(NewToken(id_, hash_, grant, now + 900), OPERATOR, "", now)
-        return text
-
 
 class Fleet:
     """Agents that have joined the controller of their lab."""
 
-    def __init__(self, lab: Lab, hosts: Sequence[str], extra: Mapping[str, object]) -> None:
+    def __init__(
+        self, lab: Lab, hosts: Sequence[str], extra: Mapping[str, object], desk: str = "c"
+    ) -> None:
+        """desk: the host that the controller is on."""
         self.lab = lab
-        self.controller = LabController(lab["c"])
+        self.controller = LabController(lab[desk])
         self.hosts = {name: CordonHost(lab[name]) for name in hosts}
+        self.operator = Operator(lab[desk], lab[desk].folder / "operator")
         self._extra = extra
 
     def __getitem__(self, name: str) -> CordonHost:
@@ -137,7 +105,7 @@ class Fleet:
     def join(self, name: str) -> str:
         """What `cordon-agent join` printed."""
         host = self.hosts[name]
-        token = self.controller.token(host.lab, {"role": name})
+        token = self.operator.token(host.lab, {"role": name})
         file = host.lab.write_file("token", token)
         host.write_config(None, self._extra)
         argv = [*AGENT, "join", "--config", str(host.config), "--token-file", str(file),
@@ -147,20 +115,21 @@ class Fleet:
         return done.stdout
 
     def start(self, policy: str) -> None:
-        self.controller.init()
+        token = self.controller.init()
         self.controller.start()
+        self.operator.login(self.controller.enrolment, token)
         for name in self.hosts:
             self.join(name)
-        head = self.controller.apply(policy)
+        version = self.operator.apply(policy)
         for host in self.hosts.values():
             host.start()
         for host in self.hosts.values():
             host.wait_ready()
-        self.wait(head)
+        self.wait(version)
 
-    def wait(self, head: Head) -> None:
+    def wait(self, version: int) -> None:
         """Until every agent has this version in force, and says that it is in sync."""
-        self.wait_for(lambda host: in_sync(host, head.version), f"in sync with {head.version}")
+        self.wait_for(lambda host: in_sync(host, version), f"in sync with {version}")
 
     def wait_for(
         self,
@@ -181,7 +150,8 @@ class Fleet:
                 ) from None
 
     def apply(self, policy: str) -> None:
-        self.wait(self.controller.apply(policy))
+        """Make it the whole policy, and wait until every agent enforces it."""
+        self.wait(self.operator.apply(policy))
 
     def close(self) -> None:
         for host in self.hosts.values():

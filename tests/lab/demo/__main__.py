@@ -21,10 +21,11 @@ PROGRAMS = ("nginx", "redis-server", "redis-cli", "curl", "bash", "ip", "ss")
 BTF = Path("/sys/kernel/btf/vmlinux")
 
 INTRODUCTION = """\
-Cordon in a minute: on this machine stand two hosts, front and back, each guarded by an agent, and
-guest, which has none. nginx (web) on front reads from redis (db) on back; jobs on back fetches
-pages from nginx. Policy allows these two ways and nothing else. Real programs now try what is
-allowed and what is not; you see what came of it outside, and what the kernels said."""
+Cordon in a minute: on this machine stand two hosts, front and back, each guarded by an agent that
+joined the controller on ctl with a token, and guest, which has none. nginx (web) on front reads
+from redis (db) on back; jobs on back fetches pages from nginx. Policy, applied by `cordonctl` on
+ctl, allows these two ways and nothing else. Real programs now try what is allowed and what is not;
+you see what came of it outside, and what the kernels said."""
 
 
 def missing() -> str:

@@ -33,7 +33,7 @@ class Attacker:
 
     @classmethod
     def on_guest(cls, scene: Scene) -> Attacker:
-        return cls(scene, Forger(scene.guest), Counterfeit.of(scene.cordon, "front"))
+        return cls(scene, Forger(scene.guest), Counterfeit.of_cache(scene.fleet["front"]))
 
     def bare_syn(self) -> Segment:
         """A SYN to redis under front's address."""

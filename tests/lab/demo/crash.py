@@ -44,7 +44,7 @@ class Crash:
 
     @property
     def hosts(self) -> Mapping[str, CordonHost]:
-        return self.scene.cordon.hosts
+        return self.scene.fleet.hosts
 
     def counts(self) -> Counter[tuple[str, str]]:
         """Of both kernels."""

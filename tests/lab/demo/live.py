@@ -119,14 +119,14 @@ def show(scene: Scene, report: Report) -> Subscription:
     subscription = Subscription.start(scene)
     report.check(
         "messages stop within one packet of the change",
-        f"{subscription.call.text}; policy without web-reads-db",
+        f"{subscription.call.text}; cordonctl apply without web-reads-db",
         lambda: _cut(subscription),
     )
     again = redis_cli(WEB, scene.back.v4)
     check_refused_at_connect(scene, report, "and web gets no new connection", again)
     report.check(
         "the rule comes back: nothing was lost",
-        f"{subscription.call.text}; policy with web-reads-db",
+        f"{subscription.call.text}; cordonctl apply with web-reads-db",
         lambda: _restore(subscription),
     )
     return subscription
@@ -136,7 +136,7 @@ def _cut(subscription: Subscription) -> Evidence:
     scene = subscription.scene
     mark = scene.testimony.mark()
     wire = scene.wires["front"]
-    scene.cordon.apply(REVOKED)  # returns when both kernels have switched
+    scene.fleet.apply(REVOKED)  # returns when both kernels have switched
     delivered = subscription.delivered_bytes()
     wire.clear()
     subscription.wait_published(SOME)
@@ -166,7 +166,7 @@ def _restore(subscription: Subscription) -> Evidence:
     scene = subscription.scene
     mark = scene.testimony.mark()
     before = len(subscription.received())
-    scene.cordon.apply(POLICY)
+    scene.fleet.apply(POLICY)
     subscription.wait_received(2 * SOME)
     # By the reason and not by the rule's name: in the moment of the switch an agent may still read
     # the kernel's words with the names of the policy before.

@@ -113,8 +113,8 @@ class Loops:
         def loop(who: tuple[str, str], kind: Kind) -> Loop:
             argv = ["bash", "-c", kind.script, "bash", scene.back.v4]
             process = scene.spawn(Call(*who, argv, scene.back.v4, DB_PORT))
-            if who[0] in scene.cordon.hosts:
-                scene.cordon[who[0]].wait_attested(process.pid)
+            if who[0] in scene.fleet.hosts:
+                scene.fleet[who[0]].wait_attested(process.pid)
             process.write_line("go")
             return Loop(kind, process)
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scene: a small shop on two hosts with agents, and a third machine without one.
+"""The scene: a small shop on two hosts with agents, their controller, and a machine without one.
 
 front: nginx, and the web application's own client of the database (both workload `web`); a program
 that nobody declared (`stranger`) and a workload that is only watched yet (`pilot`).
 back: redis (workload `db`), and a program that fetches pages (workload `jobs`).
+ctl: the controller, and the operator at `cordonctl`.
 guest: whoever else is on the network.
 """
 
@@ -17,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.lab import Lab, LabHost, LabProcess, Sniffer, wait_until
-from tests.lab.cordon import Cordon
 from tests.lab.demo.testimony import HELD, Testimony, kernel_counts
+from tests.lab.fleet import Fleet
 
 WEB_PORT = 80
 DB_PORT = 6379
@@ -153,7 +154,7 @@ class Scene:
     """Everything is up: agents enforce, servers listen, witnesses listen."""
 
     lab: Lab
-    cordon: Cordon
+    fleet: Fleet
     testimony: Testimony
     wires: dict[str, Sniffer]
 
@@ -180,7 +181,7 @@ class Scene:
         A process that is quicker than its attestation is not refused at once but held back. Where
         the kernel has counted that, the program is run again.
         """
-        hosts = [self.cordon[call.host]]
+        hosts = [self.fleet[call.host]]
         for _ in range(NAMING_TRIES):
             before = kernel_counts(hosts)
             done = self.run(call)
@@ -211,21 +212,21 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
 @contextlib.contextmanager
 def scene() -> Iterator[Scene]:
     """Build it, and take everything away again."""
-    with Lab("front", "back", "guest") as lab:
-        cordon = Cordon(lab, hosts=["front", "back"])
+    with Lab("front", "back", "guest", "ctl") as lab:
+        fleet = Fleet(lab, ["front", "back"], {}, desk="ctl")
         try:
-            cordon.start(POLICY)
+            fleet.start(POLICY)
             testimony = Testimony()
-            for name, host in cordon.hosts.items():
+            for name, host in fleet.hosts.items():
                 testimony.watch(name, host)
-            _start_servers(cordon)
-            yield Scene(lab, cordon, testimony, {name: Sniffer(lab[name]) for name in cordon.hosts})
+            _start_servers(fleet)
+            yield Scene(lab, fleet, testimony, {name: Sniffer(lab[name]) for name in fleet.hosts})
         finally:
-            cordon.close()
+            fleet.close()
 
 
-def _start_servers(cordon: Cordon) -> None:
-    front, back = cordon["front"], cordon["back"]
+def _start_servers(fleet: Fleet) -> None:
+    front, back = fleet["front"], fleet["back"]
     config = front.lab.write_file(
         "nginx.conf",
         _NGINX.format(welcome=WELCOME, folder=front.lab.state, v4=front.lab.v4, v6=front.lab.v6),
