@@ -149,9 +149,9 @@ class Fleet:
                     f"{error}; {host.status().summary}\n{agent}\n{self.controller.output()}"
                 ) from None
 
-    def apply(self, policy: str) -> None:
-        """Make it the whole policy, and wait until every agent enforces it."""
-        self.wait(self.operator.apply(policy))
+    def apply(self, policy: str, *options: str) -> None:
+        """Put these documents, and wait until every agent enforces them."""
+        self.wait(self.operator.apply(policy, *options))
 
     def close(self) -> None:
         for host in self.hosts.values():

@@ -47,10 +47,11 @@ class Operator:
         addresses = [word for address in (host.v4, host.v6) for word in ("--address", address)]
         return self.ctl("token", "create", "--host", host.name, "--labels", text, *addresses)
 
-    def apply(self, policy: str, why: str = "the lab asks for it") -> int:
-        """Make these documents the whole policy. Returns the version, new or not.
+    def apply(self, policy: str, *options: str) -> int:
+        """Put these documents. Returns the version, new or not.
 
         By force, for the lab's hosts have no sshd that a policy could cut off.
         """
-        answer = self.json("apply", "-f", "-", "--prune", "--force", "-m", why, stdin=policy)
+        why = ["--force", "-m", "the lab asks for it"]
+        answer = self.json("apply", "-f", "-", *why, *options, stdin=policy)
         return int(answer["version"])

@@ -136,7 +136,7 @@ def _cut(subscription: Subscription) -> Evidence:
     scene = subscription.scene
     mark = scene.testimony.mark()
     wire = scene.wires["front"]
-    scene.fleet.apply(REVOKED)  # returns when both kernels have switched
+    scene.fleet.apply(REVOKED, "--prune")  # returns when both kernels have switched
     delivered = subscription.delivered_bytes()
     wire.clear()
     subscription.wait_published(SOME)
