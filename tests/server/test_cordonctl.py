@@ -140,6 +140,17 @@ def test_a_certificate_past_its_half_is_renewed_by_the_next_command(
     assert operator.json("whoami")["name"] == "operator", "the new one is good"
 
 
+def test_a_renewal_that_is_too_many_is_left_out_without_a_word(
+    operator: Ctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = _held(operator, monkeypatch)
+    for _ in range(12):  # 10 are let through at once
+        credentials.save(replace(before, renew_after=0))
+        result = operator("whoami")
+        assert (result.exit_code, result.stderr) == (Exit.OK, "")
+    assert _held(operator, monkeypatch) == replace(before, renew_after=0)
+
+
 def test_who_was_revoked_is_told_so_also_by_a_renewal(
     served: Served, storage: SqlStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
