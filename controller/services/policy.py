@@ -145,7 +145,7 @@ class PolicyServicer:
         greeting = await self._greeting(context, first)
         session.instance = greeting.instance
         stream = await self._greeted(context, session, greeting)
-        await self._take_over(session)
+        await self._take_over(session, stream)
         if session.away is not None:
             await self._turn_away(context, session)
         one = _Open(session, stream)
@@ -215,11 +215,14 @@ class PolicyServicer:
             await refuse(context, grpc.StatusCode[end.status], end.reason, end.message)
         return stream
 
-    async def _take_over(self, session: Session) -> None:
+    async def _take_over(self, session: Session, stream: Stream) -> None:
         """A newer stream of a host ends the older one; two machines that do so in turn wait."""
         name = session.who.name
         old = self._open.get(name)
         if old is None:
+            return
+        if old.stream.host != stream.host:  # the name has enrolled anew: no clone of what is over
+            old.session.end(revoked(old.session.who))
             return
         wait = 0.0
         if old.session.instance != session.instance:

@@ -213,11 +213,13 @@ def test_a_refusal_is_counted_and_the_next_version_comes(storage: SqlStorage) ->
         rollout = made.publisher.rollout
         hosts = rollout.hosts(head.version)
         assert sorted(hosts or ()) == ["a", "b"]
-        counts = rollout.count((head.store_epoch, head.version), hosts or (), {})
+        order = (head.store_epoch, head.version)
+        counts = rollout.count(head.version, dict.fromkeys(hosts or (), order), {})
         assert counts.refusals == (("a", "no room"),)
         newer = fleet.apply(storage, fleet.port(6381))
         await one.until("confirm")
-        counts = rollout.count((newer.store_epoch, newer.version), {"a"}, {})
+        wanted = {"a": (newer.store_epoch, newer.version)}
+        counts = rollout.count(newer.version, wanted, {})
         assert (counts.enforced, counts.done) == (1, True)
         await one.close()
 
@@ -576,5 +578,27 @@ def test_a_change_that_comes_while_changes_are_read_is_not_lost(
             await one.until("confirm")
         assert made.publisher.desk.head == storage.head()
         await one.close()
+
+    run(storage, scenario)
+
+
+def test_a_name_that_enrols_anew_is_no_clone_of_what_it_was(storage: SqlStorage) -> None:
+    async def scenario(made: Controller) -> None:
+        before, address = [], made.address
+        for number in range(10, 15):
+            storage.revoke_host("a", making.OPERATOR, "rebuilt", unix())
+            making.join(
+                storage, "a", f"10.0.0.{number}", labels={"role": "web"}, now=unix() - number
+            )
+            await made.publisher.catch_up()
+            made.servicer.check_revoked = lambda: None  # type: ignore[method-assign] # too late
+            one = agent(storage)
+            await one.connect(address)
+            await one.until("in_sync")
+            before.append(one)
+        for one in before[:-1]:
+            assert await one.ended() == ("PERMISSION_DENIED", "REVOKED")
+        for one in before:
+            await one.close()
 
     run(storage, scenario)

@@ -10,7 +10,7 @@ import pytest
 
 from agent.cli.output import Exit
 from agent.cli.remote import CALL_SECONDS, DEADLINES, Bounded
-from agent.cli.remote_errors import ADVICE, Call, told
+from agent.cli.remote_errors import ADVICE, LISTS, Call, told
 from agent.edge.enrolment_client import Refusal
 from agent.pb import admin_pb2
 from controller.roles import REQUIRED
@@ -46,14 +46,37 @@ def test_every_reason_that_the_contract_names_has_advice() -> None:
     assert set(named.split()) <= set(ADVICE)
 
 
-def test_too_low_a_role_is_named_with_the_one_that_it_takes() -> None:
+@pytest.mark.parametrize(
+    ("method", "command"),
+    [("GetHost", "hosts list"), ("Rollback", "history"), ("RevokeToken", "token list")],
+)
+def test_what_is_not_there_comes_with_the_command_that_shows_what_is(
+    method: str, command: str
+) -> None:
+    answer = told(Refusal(Code.NOT_FOUND, "no such thing", "UNKNOWN"), Call("ctl:7440", method))
+    assert answer.sentence.endswith(f"; `cordonctl {command}` shows what there is")
+    assert answer.status is Exit.REFUSED
+
+
+def test_a_party_that_nobody_knows_is_no_answer_of_explain() -> None:
+    refusal = Refusal(Code.NOT_FOUND, "no such party", "UNKNOWN")
+    assert told(refusal, Call("ctl:7440", "Explain")).status is Exit.BAD_INPUT
+
+
+def test_the_lists_are_of_methods_that_there_are() -> None:
+    assert set(LISTS) <= METHODS
+
+
+def test_who_has_too_low_a_role_is_told_which_one_it_takes() -> None:
     refusal = Refusal(
-        Code.PERMISSION_DENIED, "Apply needs more", "ROLE_TOO_LOW",
+        Code.PERMISSION_DENIED, "vera is viewer", "ROLE_TOO_LOW",
         {"role": "viewer", "needed": "editor"},
     )  # fmt: skip
     answer = told(refusal, APPLY)
     assert answer.status is Exit.NOT_PERMITTED
-    assert "you are logged in as viewer, and this takes editor" in answer.sentence
+    assert answer.sentence.endswith(
+        ": vera is viewer; ask an operator for a login token of the role editor"
+    )
 
 
 def test_who_comes_too_often_is_told_how_long_to_wait() -> None:
