@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import signal
 import sys
@@ -57,6 +58,13 @@ SWITCH_INTERVAL = 0.0002
 """Reading the facts of a process takes some fifteen system calls, and after each the loop must get
 the interpreter back from a policy that is being compiled: with the usual 5 ms a held connection
 would wait for long."""
+
+
+def _settle_memory() -> None:
+    """What the start has made stays: the collector need not look through it again, for which it
+    would stop the loop for tens of milliseconds while processes wait for their identity."""
+    gc.collect()
+    gc.freeze()
 
 
 class Daemon:
@@ -291,6 +299,8 @@ class Daemon:
             case commands.BeginControl() | stream.StreamCommand():
                 self._execute_control(command)
             case _:
+                if isinstance(command, commands.NotifyReady):
+                    _settle_memory()
                 sd_notify.carry_out(command)
 
     def _execute_control(self, command: commands.BeginControl | stream.StreamCommand) -> None:
