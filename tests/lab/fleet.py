@@ -114,10 +114,13 @@ class Fleet:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def start(self, policy: str) -> None:
+    def start(self, policy: str, settings: Sequence[str] = ()) -> None:
+        """settings: as `cordonctl settings set` takes them; they hold before anybody joins."""
         token = self.controller.init()
         self.controller.start()
         self.operator.login(self.controller.enrolment, token)
+        if settings:
+            self.operator.ctl("settings", "set", *settings, "-m", "the lab asks for it")
         for name in self.hosts:
             self.join(name)
         version = self.operator.apply(policy)
@@ -164,12 +167,17 @@ def in_sync(host: CordonHost, version: int) -> bool:
 
 
 @contextlib.contextmanager
-def fleet(policy: str, hosts: Sequence[str] = ("a", "b"), **extra: object) -> Iterator[Fleet]:
+def fleet(
+    policy: str,
+    hosts: Sequence[str] = ("a", "b"),
+    settings: Sequence[str] = (),
+    **extra: object,
+) -> Iterator[Fleet]:
     """A lab whose hosts have joined its controller and run under `policy`."""
     with Lab(*hosts, "c") as lab:
         built = Fleet(lab, hosts, extra)
         try:
-            built.start(policy)
+            built.start(policy, settings)
             yield built
         finally:
             built.close()
