@@ -457,3 +457,9 @@ def test_wrong_user_is_told_to_be_root(folder_mode: int, socket_mode: int, sente
 
 def test_flow_has_the_fields_of_its_message() -> None:
     assert {f.name for f in pb.Flow.DESCRIPTOR.fields} == set(Flow.__slots__)
+
+
+def test_what_is_only_counted_cannot_be_observed(agent: LocalAgent) -> None:
+    result = run(agent, "observe", "--verdict", "held")
+    assert result.exit_code == Exit.BAD_INPUT
+    assert "'held' is not one of 'allow', 'refuse', 'audit'" in result.stderr
