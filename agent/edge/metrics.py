@@ -186,7 +186,7 @@ def _key_families(snapshot: Snapshot) -> Iterator[Metric]:
 
 def _hooks(name: str, text: str, hooks: Sequence[Hook]) -> Metric:
     """Those that judge apart from those that follow processes: suspended, the latter stay."""
-    judging = sum(hook.attach_type is not None for hook in hooks)
+    judging = sum(hook.judges for hook in hooks)
     family = GaugeMetricFamily(f"cordon_hooks_{name}", text, labels=["kind"])
     family.add_metric(["traffic"], judging)
     family.add_metric(["processes"], len(hooks) - judging)
