@@ -82,6 +82,7 @@ def run(path: Path) -> None:
     from agent.edge.flock import AlreadyRunning, take_lock
     from agent.edge.identity_files import IdentityError
     from agent.edge.local_server import LocalSocketError
+    from agent.edge.procfs import ForeignProc, require_kernels_numbers
 
     config = _read(path)
     logs.configure(config.log_level, config.instance)
@@ -89,11 +90,12 @@ def run(path: Path) -> None:
     key = _policy_key(path, config)
     place = _place(config)
     try:
+        require_kernels_numbers()
         take_lock(config.lock, config.instance)  # held until this process ends
         status = asyncio.run(Daemon(config, path, place, key).run())
     except IdentityError as error:
         _end(error, BAD_INPUT)
-    except (AlreadyRunning, LocalSocketError, OSError) as error:
+    except (AlreadyRunning, ForeignProc, LocalSocketError, OSError) as error:
         _fail(error)
     sys.exit(status)
 
