@@ -28,6 +28,11 @@ OUTER_PROC = "srv/proc"
 pid namespace and needs none of that. What the agent does to the host by way of its process 1 (mount
 the BPF file system again) must be done to the machine: 1 is the machine's systemd there, too."""
 
+NUMBERS_FROM = 1_000_000
+"""The machine's own numbers of processes lie beyond those of others. What the agent opens by
+number (pidfd_open) is looked for among the machine's own: it must find nobody rather than somebody
+else. So it adopts no socket here; everything that machines start comes after the agent."""
+
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -51,6 +56,8 @@ def mount_root(root: str, lower: str, upper: str, work: str, outer_pid: str) -> 
     mount("/proc", f"{root}/{OUTER_PROC}", "", MS_BIND | MS_REC)
     mount(f"/proc/{outer_pid}", f"{root}/{OUTER_PROC}/1", "", MS_BIND)
     mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV)
+    with open(f"{root}/proc/sys/kernel/ns_last_pid", "w", encoding="ascii") as last:
+        last.write(str(NUMBERS_FROM))
     for name in FIXED:
         path = f"{root}/proc/{name}"
         if not os.path.exists(path):

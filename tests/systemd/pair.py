@@ -44,6 +44,14 @@ to: {segment: back}
 ports: [tcp/80, tcp/6379]
 """
 REDIS = "bind 0.0.0.0\nprotected-mode no\nsave ''\n"
+FOREGROUND = """
+[Service]
+Type=simple
+PIDFile=
+ExecStart=
+ExecStart=/usr/sbin/nginx -g 'daemon off;'
+"""
+"""Of a daemon that forks away, the agent would have to find the listener: see boot.py."""
 READY_SECONDS = 180.0
 REFUSED = (7, 28)
 """curl: cannot connect, timed out."""
@@ -84,6 +92,7 @@ class Pair:
     def start(self) -> None:
         out = snapshots(self._folder, [self.web.host, self.db.host])
         self.db.prepare("/etc/redis/redis.conf", REDIS)
+        self.db.prepare("/etc/systemd/system/nginx.service.d/foreground.conf", FOREGROUND)
         self.db.prepare("/var/www/html/index.html", "welcome\n")
         for machine in (self.web, self.db):
             bring_policy(machine, out)

@@ -76,6 +76,22 @@ def test_installing_starts_nothing_and_no_key_means_no_start(
     blank.run("cordonctl", "--help")
 
 
+def test_machine_that_has_joined_a_controller_starts_without_a_key_and_ends_once_if_it_cannot(
+    single: Machine,
+) -> None:
+    """Here it cannot: the configuration as it is installed names a snapshot's key."""
+    single.prepare("/var/lib/cordon/default/identity/host.json", "{}", 0o600)
+    single.boot()
+    single.run("systemctl", "start", AGENT, check=False)
+    assert single.property(AGENT, "ConditionResult") == "yes"
+    assert single.property(AGENT, "ExecMainStatus") == "2"
+    assert "/etc/cordon/policy.pub" in single.journal("-u", AGENT)
+    assert (single.property(AGENT, "NRestarts"), single.property(AGENT, "SubState")) == (
+        "0",
+        "failed",
+    )
+
+
 def test_unit_is_understood_and_fenced_as_far_as_promised(single: Machine) -> None:
     single.boot()
     unit = "/lib/systemd/system/cordon-agent.service"
@@ -149,14 +165,9 @@ def test_remove_is_refused_while_an_agent_started_by_hand_would_mend_it(single: 
 def test_upgrade_and_downgrade_swap_programs_under_open_connections(
     pair: Pair, debs: list[Path], newer: list[Path]
 ) -> None:
-    """A slow download goes through both, a refused unit is refused at every moment."""
-    megabytes = 8
-    pair.db.run("dd", "if=/dev/urandom", "of=/var/www/html/big", "bs=1M", f"count={megabytes}")
-    command = (
-        f"curl -s --limit-rate 150k http://{pair.db.host.v4}/big | sha256sum >/tmp/sum.new"
-        " && mv /tmp/sum.new /tmp/sum"
-    )
-    pair.web.run("systemd-run", "--quiet", "--collect", "--unit=shop", "sh", "-c", command)
+    """One connection is served through both, a refused unit is refused at every moment."""
+    conversation = ["bash", "-c", _converse(pair.db.host.v4)]
+    pair.web.run("systemd-run", "--quiet", "--collect", "--unit=shop", *conversation)
     prober = pair.web.start("sh", "-c", _probe(pair.db.host.v4))
     before = attached(pair.db.host)
     for files in (newer, debs):
@@ -169,9 +180,11 @@ def test_upgrade_and_downgrade_swap_programs_under_open_connections(
         assert len(attached(pair.db.host)) == len(before)
         before = attached(pair.db.host)
     assert pair.web.is_active("shop"), pair.web.journal("-u", "shop")
-    wait_until(lambda: exists(pair.web, "/tmp/sum"), "the download ends", 120.0, interval=0.5)
-    here = pair.db.run("sha256sum", "/var/www/html/big").stdout.split()[0]
-    assert pair.web.run("cat", "/tmp/sum").stdout.split()[0] == here
+    pair.web.write("/tmp/enough", "")
+    wait_until(lambda: not pair.web.is_active("shop"), "the conversation ends", 30.0, interval=0.2)
+    answers = pair.web.run("cat", "/tmp/answers").stdout.split()
+    assert len(answers) > 10
+    assert set(answers) == {"+PONG"}
     prober.stop()
     probes = pair.web.path("/tmp/probes").read_text().split()
     assert len(probes) > 3
@@ -183,6 +196,14 @@ def _wait_swapped(host: LabHost, before: list[int]) -> None:
         return not set(attached(host)) & set(before)
 
     wait_until(swapped, "every program is another one", READY_SECONDS)
+
+
+def _converse(address: str) -> str:
+    """Questions and answers over one connection to redis, until there have been enough."""
+    return (
+        f"exec 3<>/dev/tcp/{address}/6379; while [ ! -e /tmp/enough ]; do echo PING >&3; "
+        "read -r -t 10 -u 3 answer || exit 1; echo $answer >>/tmp/answers; sleep 0.1; done"
+    )
 
 
 def _probe(address: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 from agent.edge import libbpf, links
 from tests.lab.waiting import wait_until
@@ -13,6 +14,8 @@ from tests.systemd.pair import READY_SECONDS, REFUSED, Pair, wait_active
 
 AGENT = "cordon-agent"
 NOTICED = 30.0
+CONNECTION_REFUSED = 7
+"""Of curl."""
 LINKS = "/sys/fs/bpf/cordon/default/links"
 
 
@@ -54,6 +57,19 @@ def test_redis_under_its_own_sandbox_is_served_to_the_allowed_unit(pair: Pair) -
 
 def test_status_of_the_unit_says_what_is_in_force(pair: Pair) -> None:
     assert "Policy version 1 is in force" in pair.db.property(AGENT, "StatusText")
+
+
+def test_refusals_are_told_at_once_from_inside_the_fence(pair: Pair) -> None:
+    """It takes a raw socket in the network namespace of the one who was asked."""
+    before = told(pair.db)
+    assert pair.curl("other") == CONNECTION_REFUSED
+    wait_until(lambda: told(pair.db) > before, "the reset is counted", NOTICED, interval=0.2)
+
+
+def told(machine: Machine) -> float:
+    scrape = machine.run("curl", "-s", "http://127.0.0.1:9420/metrics").stdout
+    (line,) = re.findall(r'^cordon_refusals_told_total{how="reset"} (\S+)$', scrape, re.M)
+    return float(line)
 
 
 def test_stop_leaves_enforcement_on(pair: Pair) -> None:
