@@ -26,7 +26,10 @@ from agent.pb import local_pb2 as pb
 @click.option("--cut", is_flag=True, help="End them now: both ends see a reset and may reconnect.")
 @output_option
 def adopt_command(path: Path, pid: int | None, cut: bool, output: str) -> None:
-    """List connections older than the first policy; with --cut, end them."""
+    """List connections older than the first policy, or end them.
+
+    Ended with --cut, they come again with proof of identity.
+    """
     with connected(path) as agent:
         answer = agent.Sockets(pb.SocketsRequest(pid=pid or 0), timeout=TIMEOUT_SECONDS)
     adopted = [one for one in answer.sockets if one.adopted]

@@ -42,6 +42,14 @@ def _end(sentence: object, status: int) -> NoReturn:
     sys.exit(status)
 
 
+def _fail(error: Exception) -> NoReturn:
+    """It did not work: the error's own sentence, or what the system says of which file."""
+    if not isinstance(error, OSError) or not error.filename:
+        _end(error, FAILED)
+    way_out = ", run this as root" if isinstance(error, PermissionError) else ""
+    _end(f"{error.filename}: {error.strerror}{way_out}", FAILED)
+
+
 def _read(path: Path) -> Config:
     try:
         return read_config(path)
@@ -64,8 +72,9 @@ def cordon_agent() -> None:
 @cordon_agent.command()
 @_config_option
 def run(path: Path) -> None:
-    """Load the datapath, keep it in step with policy, until told to stop.
+    """Guard this host until told to stop.
 
+    Loads the datapath and keeps it in step with processes and policy, in the foreground.
     Enforcement goes on in the kernel when the agent ends.
     """
     from agent.daemon import Daemon
@@ -73,6 +82,7 @@ def run(path: Path) -> None:
     from agent.edge.flock import AlreadyRunning, take_lock
     from agent.edge.identity_files import IdentityError
     from agent.edge.local_server import LocalSocketError
+    from agent.edge.procfs import ForeignProc, require_kernels_numbers
 
     config = _read(path)
     logs.configure(config.log_level, config.instance)
@@ -80,12 +90,13 @@ def run(path: Path) -> None:
     key = _policy_key(path, config)
     place = _place(config)
     try:
+        require_kernels_numbers()
         take_lock(config.lock, config.instance)  # held until this process ends
         status = asyncio.run(Daemon(config, path, place, key).run())
     except IdentityError as error:
         _end(error, BAD_INPUT)
-    except (AlreadyRunning, LocalSocketError, OSError) as error:
-        _end(error, FAILED)
+    except (AlreadyRunning, ForeignProc, LocalSocketError, OSError) as error:
+        _fail(error)
     sys.exit(status)
 
 
@@ -129,7 +140,11 @@ def _place(config: Config) -> Any:
 @cordon_agent.command()
 @_config_option
 def load(path: Path) -> None:
-    """Compile the datapath and pin it, without attaching anything; report as one line of JSON."""
+    """Compile and pin the datapath.
+
+    Nothing is attached. `run` does this by itself; alone it shows whether this kernel takes the
+    programs. Reports in one line of JSON.
+    """
     from agent.edge.bpffs import BpffsError
     from agent.edge.compiler import LoadFailed
     from agent.edge.libbpf import BpfError
@@ -140,14 +155,18 @@ def load(path: Path) -> None:
     try:
         result = load_datapath(LoadRequest(pins=config.pins, bpffs=config.bpffs))
     except (LoadFailed, BpfError, BpffsError, OSError) as error:
-        _end(error, FAILED)
+        _fail(error)
     click.echo(json.dumps(asdict(result)))
 
 
 @cordon_agent.command()
 @_config_option
 def uninstall(path: Path) -> None:
-    """Detach and unpin everything of this instance: all traffic passes. Policy is kept on disk."""
+    """Take it out of the kernel.
+
+    Everything of this instance is detached and unpinned, and all traffic passes. The agent must
+    not be running. Policy is kept on disk.
+    """
     from agent.edge import removal
     from agent.edge.flock import AlreadyRunning
 
@@ -155,7 +174,7 @@ def uninstall(path: Path) -> None:
     try:
         count = removal.uninstall(config)
     except (AlreadyRunning, OSError) as error:
-        _end(error, FAILED)
+        _fail(error)
     _record("uninstalled by an administrator, all traffic passes", config)
     click.echo(
         f"Detached and removed {count} pins of instance {config.instance}: all traffic passes."
@@ -165,14 +184,18 @@ def uninstall(path: Path) -> None:
 @cordon_agent.command()
 @_config_option
 def suspend(path: Path) -> None:
-    """Detach every hook until `resume`: all traffic passes, nothing is counted."""
+    """Let everything pass until `resume`.
+
+    Every hook that judges is detached: all traffic passes, and nothing is counted. Processes are
+    followed on, and the agent may go on running.
+    """
     from agent.edge import removal
 
     config = _read(path)
     try:
         count = removal.suspend(config)
     except OSError as error:
-        _end(error, FAILED)
+        _fail(error)
     _record("suspended by an administrator, all traffic passes", config)
     click.echo(
         f"Detached {count} hooks of instance {config.instance}: ALL TRAFFIC PASSES, nothing is "
@@ -184,16 +207,18 @@ def suspend(path: Path) -> None:
 @_config_option
 def resume(path: Path) -> None:
     """Attach again what `suspend` detached."""
-    from agent.edge import guard, hooks
+    from agent.edge import hooks, removal
     from agent.edge.libbpf import BpfError
 
     config = _read(path)
     place = _place(config)
     try:
-        hooks.attach(place.pins, place.root)
-        guard.clear_suspended(place.pins)
+        if not place.pins.programs.is_dir():
+            what = f"the instance {config.instance} is not loaded"
+            _end(f"{what}: start it with `cordon-agent run`", FAILED)
+        removal.resume(place.pins, place.root)
     except (BpfError, OSError) as error:
-        _end(error, FAILED)
+        _fail(error)
     _record("resumed by an administrator", config)
     click.echo(f"Attached {hooks.attached(place.pins)} hooks of instance {config.instance}.")
 
@@ -207,7 +232,11 @@ def resume(path: Path) -> None:
 @click.option("--name", default="", help="Refused if the token is for another host.")
 @click.option("--replace", is_flag=True, help="Although this host has joined before.")
 def join(path: Path, **options: Any) -> None:
-    """Enrol this host: make its key here, get its certificate, number and policy keys."""
+    """Enrol this host with a controller.
+
+    The host's key is made here; it gets a certificate, a number and the keys that policy is signed
+    with.
+    """
     from agent.cli import join as joining
 
     config = _read(path)
@@ -226,7 +255,10 @@ def join(path: Path, **options: Any) -> None:
 @click.argument("name")
 @click.password_option(help="Asked for, if it is not given; better not given, for others see it.")
 def metrics_user(name: str, password: str) -> None:
-    """Print a line for the file that `metrics_users` names: NAME may then ask for metrics."""
+    """Make a line for the file of metrics users.
+
+    The file is what the setting `metrics_users` names; NAME may then ask for metrics.
+    """
     from agent.edge.http_auth import hash_line
 
     try:

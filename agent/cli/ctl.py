@@ -61,7 +61,7 @@ COMMANDS: Mapping[str, Command] = {
         "agent.cli.processes", "ps_command", "Who every process is, and by which evidence."
     ),
     "whois": Command(
-        "agent.cli.processes", "whois_command", "Who a process is, and why no other workload."
+        "agent.cli.processes", "whois_command", "Who a process is, and why it is no other workload."
     ),
     "sockets": Command(
         "agent.cli.local", "sockets_command", "Every socket's identities, verdict and rule."

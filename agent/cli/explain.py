@@ -84,7 +84,13 @@ def _end(text: str) -> tuple[str, int] | None:
 @click.option("--port", help="Such as tcp/5432 or icmp/echo-request.")
 @click.option("--inventory", type=_PATH, help="The hosts: hosts.yaml.")
 @click.option("--policy", type=_PATH, help="Folder with the policy's YAML files.")
-@click.option("--snapshot", "snapshots", type=_PATH, multiple=True, help="Instead of the two.")
+@click.option(
+    "--snapshot",
+    "snapshots",
+    type=_PATH,
+    multiple=True,
+    help="Instead of the two; may be repeated.",
+)
 @click.option("--key", type=_PATH, help="Public key of the snapshots.  [policy.pub beside them]")
 @output_option
 def explain_command(

@@ -26,7 +26,8 @@ from agent.cli.output import (
 from agent.core.model import Reason, Verdict
 from agent.pb import local_pb2 as pb
 
-_VERDICTS = [verdict.name.lower() for verdict in Verdict if verdict is not Verdict.NONE]
+_VERDICTS = [v.name.lower() for v in (Verdict.ALLOW, Verdict.REFUSE, Verdict.AUDIT)]
+"""Those that make events; what is held is only counted."""
 _REASONS = [reason.name.lower() for reason in Reason if reason is not Reason.NONE]
 
 

@@ -34,7 +34,7 @@ _CANDIDATES = ("workload", "alternative", "matches", "first that fails", "wanted
 @click.option("--pid", type=PID, help="Only this process.")
 @click.option("--workload", help="Only this one's, as name or segment/name.")
 @click.option("--segment", help="Only this one's.")
-@click.option("--state", type=click.Choice(_STATES))
+@click.option("--state", type=click.Choice(_STATES), help="Only those.")
 @click.option("--tree", is_flag=True, help="Children below their parents.")
 @output_option
 def ps_command(

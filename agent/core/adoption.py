@@ -7,6 +7,8 @@ connect and sendmsg; what it cannot see is found by walks:
 - sockets older than the agent: everything they do is as if their process had made them, and
   connections are marked `adopted`, so that they pass until the grace is over;
 - sockets of a process that has ended, and left them to a child (a daemon that forks away);
+- listeners made before their process was attested: should it end before the first client comes, the
+  kernel side could not look up any more who it was;
 - sockets that somebody without a workload opened for a workload (systemd's socket activation).
 
 Of several processes that hold a socket, one of a workload comes before one of none, and the eldest
@@ -19,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from agent.core.abi import Process, SocketFlag, SocketState
-from agent.core.model import FIRST_WORKLOAD_IDENTITY, Protocol
+from agent.core.model import FIRST_WORKLOAD_IDENTITY, Identity, Protocol
 
 TCP_LISTEN = 10
 """include/net/tcp_states.h."""
@@ -97,7 +99,7 @@ def _tag(seen: SocketFacts, entries: Mapping[int, Process], served: bool) -> Soc
     entry = entries[holder.pid]
     if seen.state is None:
         state = _adopted(seen, served)
-    elif _is_left(seen.state, entry, entries):
+    elif _is_left(seen.state, entry, entries) or _waits(seen.state, entry):
         state = seen.state
     else:
         return None
@@ -133,6 +135,15 @@ def _is_left(state: SocketState, heir: Process, entries: Mapping[int, Process]) 
     if owner is None or owner.stamp != state.stamp:
         return True
     return _is_workload(heir.identity) and not _is_workload(owner.identity)
+
+
+def _waits(state: SocketState, owner: Process) -> bool:
+    """Whether it is a listener from before its owner was attested, who is now.
+
+    Only listeners: what the kernel keeps of a connection may change under our hands.
+    """
+    listens = bool(state.flags & SocketFlag.LISTENS)
+    return listens and state.local == Identity.PENDING != owner.identity
 
 
 def _adopted(seen: SocketFacts, served: bool) -> SocketState:

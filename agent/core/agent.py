@@ -90,6 +90,11 @@ class Agent:
     def workloads(self) -> tuple[Workload, ...]:
         return self.snapshot.workloads if self.snapshot is not None else ()
 
+    @property
+    def _starting(self) -> bool:
+        """A policy may be on its way: whoever is judged without it would be `host`."""
+        return self.standing.stage is not Stage.RUNNING
+
     def judge(self, facts: attest.Facts) -> attest.Attestation:
         """Who a process is under the policy in force."""
         return self._roster.judge(facts)
@@ -110,6 +115,8 @@ class Agent:
 
     def _dispatch(self, event: Event) -> list[Command]:
         match event:
+            case events.FactsRead() | events.FactsNotRead() if self._starting:
+                return []  # it is held, and the walk that ends the start will tell
             case events.FactsRead():
                 return self._roster.on_facts(event)
             case events.ProcessReported():
@@ -190,7 +197,8 @@ class Agent:
             case events.Verified():
                 return self._on_verified(event)
             case events.Repaired():
-                return [*self.guarding.on_repaired(event), Verify()]
+                # Nobody followed processes and sockets while it was gone.
+                return [*self.guarding.on_repaired(event), self._roster.walk_anew(), Verify()]
             case events.NotRepaired():
                 return self.guarding.on_not_repaired(event)
             case _:
@@ -368,7 +376,10 @@ class Agent:
         """Ready means found attached by the kernel's own word, not that an attach succeeded."""
         if self._attach_pending or not self._loaded:
             return []
+        resumed = self.guarding.suspended and not event.suspended
         commands = self.guarding.on_verified(event)
+        if resumed:
+            commands.append(self._roster.walk_anew())  # for sockets that were opened meanwhile
         if self._walked and self.guarding.verified and not self._ready:
             self._ready = True
             commands.append(NotifyReady())

@@ -251,8 +251,8 @@ class Ticked(Event):
 class Verified(Event):
     """The kernel was asked what it runs.
 
-    missing: names of hooks and pins that are not as they were loaded.
-    suspended: an administrator detached the hooks on purpose.
+    missing: names of hooks and pins that are not as they should be.
+    suspended: an administrator detached the hooks that judge, which are not missing then.
     """
 
     missing: tuple[str, ...]

@@ -22,7 +22,8 @@ class Guarding:
     """How enforcement was found. What is public is for reading.
 
     verified: the last look found everything in place.
-    suspended: an administrator detached it on purpose (`cordon-agent suspend`).
+    suspended: an administrator detached what judges (`cordon-agent suspend`); what follows
+        processes stays and is mended on.
     repairs: how often something had to be put back since the agent started.
     last: the sentence of the last finding; empty if there never was one.
     """
@@ -34,9 +35,9 @@ class Guarding:
     _repairing: bool = False
 
     def on_verified(self, event: Verified) -> list[Command]:
-        self.verified = not event.missing
+        self.verified = not event.missing and not event.suspended
         said = self._tell_suspension(event.suspended)
-        if event.suspended or not event.missing:
+        if not event.missing:
             return [*said, FeedWatchdog()]
         if self._repairing:
             return said

@@ -90,8 +90,9 @@ class Roster:
         )
         commands = self._warn_conflict(facts, verdict)
         commands += tagging.tag_reported(event, identity, cacheable)
-        if any(event.report.executable) and identity >= FIRST_WORKLOAD_IDENTITY:
-            commands.append(WalkSockets(event.report.pid))  # what it was started with
+        if identity >= FIRST_WORKLOAD_IDENTITY:
+            # What it was started with, and what it made before anybody could say who it is.
+            commands.append(WalkSockets(event.report.pid))
         if verdict.wants_hash:
             commands.append(self._hash(event.report, event.facts))
         return commands

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from agent.core.diagnosis import Finding, ok, problem, warning
 from agent.edge import links
+from agent.edge.guard import is_suspended
 from agent.edge.hooks import HOOKS, Pins
 from agent.edge.libbpf import BpfError
 from agent.pb import local_pb2 as pb
@@ -18,6 +19,7 @@ AREA = "instance"
 _STRIPPED = 0.05
 _STRIPPED_LEAST = 20
 _RESTART = "systemctl restart cordon-agent; it leaves no gap"
+_RESUME = "an administrator has suspended it; cordon-agent resume ends that"
 
 
 def agent(status: pb.StatusResponse) -> Iterator[Finding]:
@@ -138,8 +140,10 @@ def _at_cgroup(pins: Pins, cgroup: int) -> Iterator[Finding]:
         for number in set(running) - set(ours.values()):
             name = f"{links.program_name(number) or '(no name)'} (id {number})"
             strangers.setdefault(name, []).append(hook.attach_type.name)
+    suspended = is_suspended(pins)
     for hook in gone:
-        yield problem(AREA, f"{hook.function} is not attached", hook.lost, _RESTART)
+        way_out = _RESUME if suspended and hook.judges else _RESTART
+        yield problem(AREA, f"{hook.function} is not attached", hook.lost, way_out)
     if not gone:
         yield ok(AREA, f"all {len(HOOKS)} programs are attached and run")
     for name, places in sorted(strangers.items()):

@@ -20,8 +20,8 @@ from agent.edge.libbpf import BpfError
 from agent.edge.maps import BpfMap
 
 SUSPENDED = "suspended"
-"""A folder beside the pins that says the hooks are detached on purpose. It lies in the BPF file
-system because it has to go whenever they do: at a boot, and with an uninstall."""
+"""A folder beside the pins that says the hooks that judge are detached on purpose. It lies in the
+BPF file system because it has to go whenever they do: at a boot, and with an uninstall."""
 
 
 def mark_suspended(pins: Pins) -> None:
@@ -34,6 +34,10 @@ def clear_suspended(pins: Pins) -> None:
     marker = pins.root / SUSPENDED
     if marker.is_dir():
         marker.rmdir()
+
+
+def is_suspended(pins: Pins) -> bool:
+    return (pins.root / SUSPENDED).is_dir()
 
 
 class Guard:
@@ -60,14 +64,14 @@ class Guard:
 
     @property
     def suspended(self) -> bool:
-        return (self._pins.root / SUSPENDED).is_dir()
+        return is_suspended(self._pins)
 
     def missing(self) -> tuple[str, ...]:
-        """What is not as it was loaded: hooks first, then pins, each by name.
+        """What is not as it should be: hooks first, then pins, each by name.
 
         Raises BpfError or OSError where the question itself fails, as for a cgroup that is gone.
         """
-        absent = [f"hook {hook.function}" for hook in self._absent_hooks()]
+        absent = [f"hook {hook.function}" for hook in self._missing_hooks()]
         absent += [f"program {n}" for n, fd in self._programs.items() if not self._pinned(n, fd)]
         absent += [f"map {name}" for name, held in self._maps.items() if not self._map_pinned(held)]
         return tuple(absent)
@@ -82,10 +86,22 @@ class Guard:
         for name, fd in self._programs.items():
             if not self._pinned(name, fd):
                 _pin_again(fd, self._pins.programs / name)
-        absent = list(self._absent_hooks())
-        for hook in absent:
+        missing = self._missing_hooks()
+        for hook in missing:
             (self._pins.links / hook.function).unlink(missing_ok=True)
-        hooks.attach(self._pins, self._cgroup, absent)
+        hooks.attach(self._pins, self._cgroup, missing)
+
+    def _missing_hooks(self) -> list[Hook]:
+        """Those that do not run and should: while suspended, what judges should not.
+
+        The mark is made before the hooks go, and goes after they are back: so it is looked for
+        before and after they are, and no look between the two takes a suspension for a fault.
+        """
+        suspended = self.suspended
+        absent = list(self._absent_hooks())
+        if suspended or self.suspended:
+            return [hook for hook in absent if not hook.judges]
+        return absent
 
     def _absent_hooks(self) -> Iterator[Hook]:
         folder = os.open(self._cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -44,6 +44,11 @@ class Hook:
     lost: str
     tracepoint: str = ""
 
+    @property
+    def judges(self) -> bool:
+        """Whether sockets or packets pass it; the others follow processes."""
+        return self.attach_type is not None
+
 
 def _tracepoint(function: str, name: str, lost: str) -> Hook:
     return Hook(function, ProgramType.RAW_TRACEPOINT, None, lost, name)

@@ -124,6 +124,9 @@ class LocalView:
         response.generation = self._kernel.generation
         response.adoption_seconds_left = self._kernel.adoption_left()
         response.hooks_attached = self._kernel.attached
+        if response.hooks_attached < len(HOOKS) and not self._agent.standing.suspended:
+            response.summary += f" Only {response.hooks_attached} of {len(HOOKS)} hooks are " \
+                                "attached: TRAFFIC PASSES UNJUDGED."  # fmt: skip
         response.processes = self._kernel.processes.count()
         try:
             counts = list(counters.read_counters(self._pins.maps))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from prometheus_client.core import (
@@ -29,7 +29,7 @@ from agent.core.agent import Agent
 from agent.core.model import Identity, Mode, Snapshot
 from agent.core.standing import State
 from agent.edge import kernel_metrics
-from agent.edge.hooks import HOOKS, Pins, attached
+from agent.edge.hooks import HOOKS, Hook, Pins
 from agent.version import VERSION
 
 KEPT_SECONDS = 0.5
@@ -79,7 +79,8 @@ class AgentCollector(Collector):
         )
 
     def _kernel_families(self, pins: Pins) -> Iterator[Metric]:
-        yield _gauge("hooks_attached", "Hooks that run our programs.", attached(pins))
+        there = [hook for hook in HOOKS if (pins.links / hook.function).exists()]
+        yield _hooks("attached", "Hooks that run our programs.", there)
         parts: tuple[Callable[[Path], list[Metric]], ...] = (
             kernel_metrics.verdicts,
             kernel_metrics.outcomes,
@@ -111,7 +112,7 @@ def agent_families(agent: Agent) -> Iterator[Metric]:
         "The agent's state; exactly one is 1.",
         {one.value: one is state for one in State},
     )
-    yield _gauge("hooks_expected", "Hooks that should run our programs.", len(HOOKS))
+    yield _hooks("expected", "Hooks that should run our programs.", HOOKS)
     yield _gauge(
         "loader_duration_seconds",
         "The last compiling and loading; 0 where the programs were found in place.",
@@ -181,6 +182,15 @@ def _key_families(snapshot: Snapshot) -> Iterator[Metric]:
     if receive:
         expiry.add_metric(["verify"], (max(receive) + 1) * length)
     yield expiry
+
+
+def _hooks(name: str, text: str, hooks: Sequence[Hook]) -> Metric:
+    """Those that judge apart from those that follow processes: suspended, the latter stay."""
+    judging = sum(hook.judges for hook in hooks)
+    family = GaugeMetricFamily(f"cordon_hooks_{name}", text, labels=["kind"])
+    family.add_metric(["traffic"], judging)
+    family.add_metric(["processes"], len(hooks) - judging)
+    return family
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -26,6 +26,8 @@ from agent.edge.runtimes import RuntimeFiles
 
 PROC = Path("/proc")
 _DELETED = " (deleted)"
+_ABOVE = "/../"
+"""How the path of a cgroup outside the reader's cgroup namespace begins (cgroup_namespaces(7))."""
 _NAMES_KEPT = 4096
 
 
@@ -35,6 +37,28 @@ class ProcessGone(Exception):
 
 class FactsUnreadable(Exception):
     """The process lives, and something about it could not be read."""
+
+
+class ForeignProc(Exception):
+    """/proc numbers processes otherwise than the kernel does."""
+
+
+def require_kernels_numbers(proc: Path = PROC) -> None:
+    """Raises ForeignProc in a pid namespace of its own, as in a container without the host's.
+
+    The kernel side numbers processes as the initial namespace does; looked up elsewhere, a number
+    is another process or none, and every workload would silently be the host. Threads of the kernel
+    are seen in the initial namespace alone, and number 2 is the first of them.
+    """
+    try:
+        first = (proc / "2/comm").read_text().strip()
+    except OSError:
+        first = ""
+    if first != "kthreadd":
+        raise ForeignProc(
+            f"{proc} is that of a pid namespace, and the agent has to see the processes of the "
+            "host: run it outside of containers, or in one that shares the host's pid namespace"
+        )
 
 
 @dataclass
@@ -98,12 +122,14 @@ class ProcessReader:
         return now == then
 
     def walk(self, interest: Interest) -> tuple[dict[int, Facts], frozenset[int]]:
-        """Facts of every process of the instance, and the pids of all, read or not."""
+        """Facts of every process of the instance, and the pids of all, read or not.
+
+        Listed by /proc and not by the cgroups, whose files number processes as the reader's own pid
+        namespace does: what lists and what is read must speak of the same processes.
+        """
         seen: dict[int, Facts] = {}
         living: set[int] = set()
-        for pid in cgroups.pids(self.root):
-            if not pid:
-                continue  # of another pid namespace than ours
+        for pid in self._pids():
             try:
                 seen[pid] = self.read(pid, interest)
             except ProcessGone:
@@ -112,6 +138,9 @@ class ProcessReader:
                 pass
             living.add(pid)
         return seen, frozenset(living)
+
+    def _pids(self) -> list[int]:
+        return [int(name) for name in os.listdir(self.proc) if name.isdigit()]
 
     @contextmanager
     def _folder(self, pid: int) -> Iterator[int]:
@@ -129,9 +158,9 @@ class ProcessReader:
             os.close(folder)
 
     def _read(self, pid: int, folder: int, interest: Interest) -> Facts:
+        cgroup = self._cgroup(folder)  # first: most processes are another instance's or none's
         command, started, parent = _stat(folder)
         uid, gid = _owner(folder)
-        cgroup = self._cgroup(folder)
         exe, found = _executable(folder)
         device, inode = _file(found)
         name, image = self._container(cgroup) if interest.containers else ("", "")
@@ -169,7 +198,9 @@ class ProcessReader:
 
     def _cgroup(self, folder: int) -> str:
         path = cgroups.parse_membership(os.fsdecode(_content(folder, "cgroup")))
-        if path is None or not f"{path}/".startswith(f"{self._prefix}/"):
+        if path is None or f"{path}/".startswith(_ABOVE):
+            raise ProcessLookupError("it is outside of our cgroup namespace")
+        if not f"{path}/".startswith(f"{self._prefix}/"):
             raise ProcessLookupError("it is not below the instance's cgroup root")
         return path[len(self._prefix) :] or "/"
 

@@ -80,7 +80,9 @@ def test_prometheus_sees_what_the_kernel_counted(world: World) -> None:
         timeout=SCRAPE_SECONDS,
     )  # fmt: skip
     assert prometheus.query("up") == {(): 1.0}
-    assert prometheus.query("cordon_hooks_attached == cordon_hooks_expected") == {(): len(HOOKS)}
+    hooks = prometheus.query("cordon_hooks_attached == cordon_hooks_expected")
+    assert sum(hooks.values()) == len(HOOKS)
+    assert {dict(labels)["kind"] for labels in hooks} == {"traffic", "processes"}
     assert prometheus.query("cordon_agent_state == 1") == {(("cordon_agent_state", "in_sync"),): 1}
     verified = prometheus.query('cordon_tags_total{result="verified"}')
     assert next(iter(verified.values())) == world.cordon["b"].outcomes()["tag_verified"]
@@ -156,7 +158,7 @@ def test_prometheus_scrapes_over_tls_with_a_password() -> None:
             running.start(BASE)
             prometheus = Prometheus.start(lab["a"], secure_config(certificate))
             wait_until(
-                lambda: prometheus.query("cordon_build_info"), "a scrape", timeout=SCRAPE_SECONDS
+                lambda: len(prometheus.query("up")) == 2, "both to scrape", timeout=SCRAPE_SECONDS
             )
             up = {dict(labels)["case"]: on for labels, on in prometheus.query("up").items()}
             assert up == {"right": 1.0, "wrong": 0.0}

@@ -55,6 +55,9 @@ class DictMap:
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         return iter(list(self.entries.items()))
 
+    def count(self) -> int:
+        return len(self.entries)
+
     def clear(self) -> int:
         count = len(self.entries)
         self.entries.clear()

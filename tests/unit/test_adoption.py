@@ -121,3 +121,13 @@ def test_tag_names_descriptor_and_cookie() -> None:
     (tag,) = plan([listener(20)], ENTRIES, complete=True)
     assert isinstance(tag, SocketTag)
     assert (tag.holder.pid, tag.holder.fd, tag.cookie) == (20, 3, 77)
+
+
+def test_listener_from_before_its_process_was_attested_is_settled_and_nothing_else() -> None:
+    waiting = owned(int(Identity.PENDING), 10, int(SocketFlag.LISTENS))
+    (state,) = state_of(listener(10, state=waiting), complete=False)
+    assert (state.local, state.tgid, state.generation) == (WEB, 10, 0)
+    connected = owned(int(Identity.PENDING), 10, int(SocketFlag.EGRESS))
+    assert state_of(seen(10, remote_port=5432, state=connected), complete=False) == []
+    still = {10: ENTRIES[10]._replace(identity=int(Identity.PENDING))}
+    assert plan([listener(10, state=waiting)], still, complete=False) == []

@@ -327,6 +327,21 @@ def test_an_earlier_runs_word_stands_while_no_policy_is_at_hand() -> None:
     assert world.status.startswith("What the last run of the agent left in force is enforced")
 
 
+def test_who_asks_before_the_policy_is_applied_is_held_until_it_is() -> None:
+    """The kernel asks as soon as it is listened to, also what it could ask nobody before."""
+    world = World()
+    world.publish(BY_PATH)
+    world.settle().begin()
+    world.exec(facts(1))
+    while not world.loaded:
+        assert world.work()
+        world.hear()
+    assert world.report(), "the question comes before the policy is in force"
+    assert world.kernel.maps.all()[1].identity == Identity.PENDING
+    world.settle()
+    assert world.kernel.maps.all()[1].identity == WEB
+
+
 def test_lost_questions_are_made_up_for_by_a_walk() -> None:
     agent = running()
     answer = agent.handle(events.ReportsLost(3))

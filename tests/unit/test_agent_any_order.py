@@ -13,14 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.core import events
 from agent.core.model import Selector
 from tests.unit import snapshots
 from tests.unit.agent_fakes import facts
-from tests.unit.agent_world import Published, World, assert_settled
+from tests.unit.agent_truth import assert_settled
+from tests.unit.agent_world import Published, World
 
 WEB, API = 300, 301
 Policy = tuple[tuple[int, Selector], ...]
@@ -155,7 +156,7 @@ WEIGHTS: tuple[tuple[int, st.SearchStrategy[Step]], ...] = (
 STEPS = st.sampled_from([s for weight, s in WEIGHTS for _ in range(weight)]).flatmap(lambda s: s)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(STEPS, min_size=20, max_size=100))
 def test_whatever_happens_the_end_is_what_the_last_good_inputs_say(steps: list[Step]) -> None:
     world = World()

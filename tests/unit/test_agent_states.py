@@ -18,7 +18,8 @@ from agent.core.model import Identity, Selector, Workload
 from agent.core.standing import State
 from tests.unit import snapshots
 from tests.unit.agent_fakes import facts
-from tests.unit.agent_world import Published, World, assert_settled
+from tests.unit.agent_truth import assert_settled
+from tests.unit.agent_world import Published, World
 
 WEB, API = 300, 301
 FORGED = Published(snapshots.snapshot(version=9999), "the signature is wrong")

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from agent.edge.local_view import flow_message
 from agent.pb import local_pb2 as pb
 from tests.unit.local_agent import FLOW, SOCKETS, STATUS, LocalAgent, local_agent
 from tests.unit.terminal import on_terminal
+from tests.unit.users import somebody
 
 ROOT = Path(__file__).resolve().parents[2]
 CORDONCTL = [sys.executable, "-m", "agent.cli.ctl"]
@@ -343,6 +344,19 @@ def test_agent_that_ends_while_it_is_observed_is_status_1(tmp_path: Path) -> Non
     assert err.startswith(f"cordonctl: there is no agent at {agent.socket}".encode())
 
 
+@pytest.mark.parametrize("command", ["status", "observe"])
+def test_agent_that_hangs_is_told_after_a_bound(
+    agent: LocalAgent, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr("agent.cli.local.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(agent.view, "status", go_on.wait)
+    result = run(agent, command)
+    go_on.set()
+    assert result.exit_code == Exit.REFUSED
+    assert f"the agent at {agent.socket} did not answer within 10 s" in result.stderr
+
+
 def test_more_observers_than_may_is_a_sentence(
     agent: LocalAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -425,17 +439,6 @@ def test_an_agent_that_has_ended_is_told_from_one_that_never_was(tmp_path: Path)
     assert "the kernel goes on enforcing" in result.stderr
 
 
-@contextlib.contextmanager
-def somebody() -> Iterator[None]:
-    """Not root, for as long as it lasts."""
-    if os.geteuid() == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(os.getuid())
-
-
 @pytest.mark.parametrize(
     ("folder_mode", "socket_mode", "sentence"),
     [
@@ -457,3 +460,9 @@ def test_wrong_user_is_told_to_be_root(folder_mode: int, socket_mode: int, sente
 
 def test_flow_has_the_fields_of_its_message() -> None:
     assert {f.name for f in pb.Flow.DESCRIPTOR.fields} == set(Flow.__slots__)
+
+
+def test_what_is_only_counted_cannot_be_observed(agent: LocalAgent) -> None:
+    result = run(agent, "observe", "--verdict", "held")
+    assert result.exit_code == Exit.BAD_INPUT
+    assert "'held' is not one of 'allow', 'refuse', 'audit'" in result.stderr

@@ -3,7 +3,15 @@
 
 from agent.core import commands, events
 from agent.core.agent import Agent
-from agent.core.commands import Command, FeedWatchdog, Log, NotifyReady, Repair, Verify
+from agent.core.commands import (
+    Command,
+    FeedWatchdog,
+    Log,
+    NotifyReady,
+    Repair,
+    Verify,
+    WalkProcesses,
+)
 from agent.core.guarding import Guarding
 
 HOOK = "hook cordon_ingress"
@@ -41,13 +49,20 @@ def test_a_repair_that_failed_is_tried_again_at_the_next_look_and_the_watchdog_g
 
 def test_suspension_is_told_once_mended_never_and_is_no_reason_to_be_killed() -> None:
     guarding = Guarding()
-    first = guarding.on_verified(events.Verified((HOOK,), suspended=True))
-    again = guarding.on_verified(events.Verified((HOOK,), suspended=True))
+    first = guarding.on_verified(events.Verified((), suspended=True))
+    again = guarding.on_verified(events.Verified((), suspended=True))
     assert [type(c) for c in first] == [Log, FeedWatchdog]
     assert [type(c) for c in again] == [FeedWatchdog]
     assert guarding.suspended
     resumed = guarding.on_verified(events.Verified(()))
     assert [type(c) for c in resumed] == [Log, FeedWatchdog]
+
+
+def test_what_goes_missing_beside_a_suspension_is_mended_all_the_same() -> None:
+    guarding = Guarding()
+    told = guarding.on_verified(events.Verified(("hook cordon_fork",), suspended=True))
+    assert kinds(told) == [Repair]
+    assert "cordon_fork" in guarding.last
 
 
 def test_finding_names_some_and_counts_the_rest() -> None:
@@ -85,6 +100,30 @@ def test_ready_waits_for_the_kernels_own_word() -> None:
     assert NotifyReady() not in agent.handle(events.Verified(())), "once"
 
 
+def test_suspended_is_not_ready() -> None:
+    agent = started()
+    agent.handle(walked())
+    agent.handle(events.SocketsWalked((), {}, complete=True))
+    assert NotifyReady() not in agent.handle(events.Verified((), suspended=True))
+    assert NotifyReady() in agent.handle(events.Verified(()))
+
+
+def walks(told: list[Command]) -> bool:
+    return any(isinstance(command, WalkProcesses) for command in told)
+
+
+def test_processes_and_sockets_are_looked_at_once_after_a_suspension_and_after_each_repair() -> (
+    None
+):
+    agent = started()
+    assert not walks(agent.handle(events.Verified(())))
+    assert not walks(agent.handle(events.Verified((), suspended=True)))
+    assert walks(agent.handle(events.Verified(())))
+    assert not walks(agent.handle(events.Verified(())))
+    agent.handle(events.Verified((HOOK,)))
+    assert walks(agent.handle(events.Repaired(0.0)))
+
+
 def test_looks_before_the_attach_say_nothing() -> None:
     agent = Agent()
     agent.handle(events.Started(1.0))
@@ -93,7 +132,7 @@ def test_looks_before_the_attach_say_nothing() -> None:
 
 def test_suspension_is_a_state() -> None:
     agent = started()
-    told = agent.handle(events.Verified((HOOK,), suspended=True))
+    told = agent.handle(events.Verified((), suspended=True))
     assert agent.state.value == "suspended"
     assert any(
         isinstance(c, commands.NotifyStatus) and "all traffic passes" in c.text for c in told

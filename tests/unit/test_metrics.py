@@ -72,7 +72,8 @@ def test_agent_that_has_no_datapath_yet_says_its_state(telemetry: Telemetry) -> 
     states = {labels[0][1]: v for (name, labels), v in found.items() if name.endswith("_state")}
     assert states["starting"] == 1
     assert sum(states.values()) == 1
-    assert ("cordon_hooks_attached", ()) not in found
+    assert ("cordon_hooks_attached", (("kind", "traffic"),)) not in found
+    assert found["cordon_hooks_expected", (("kind", "traffic"),)] == 10
 
 
 def test_snapshots_are_counted_by_what_became_of_them(telemetry: Telemetry) -> None:

@@ -18,7 +18,13 @@ import pytest
 
 from agent.core.interest import Interest
 from agent.edge import cgroups
-from agent.edge.procfs import FactsUnreadable, ProcessGone, ProcessReader
+from agent.edge.procfs import (
+    FactsUnreadable,
+    ForeignProc,
+    ProcessGone,
+    ProcessReader,
+    require_kernels_numbers,
+)
 
 PR_SET_NAME = 15
 NO_PATHS = Interest()
@@ -260,11 +266,27 @@ def test_walk_tells_the_unreadable_from_the_gone(fake: FakeProc) -> None:
     (fake.add(1) / "status").write_text("nonsense")
     fake.add(2)
     fake.end(2)
-    with (fake.root / "cgroup.procs").open("a") as members:
-        members.write("0\n")  # a process of another pid namespace
     seen, living = fake.reader.walk(NO_PATHS)
     assert not seen
     assert living == {1}
+
+
+def test_what_is_outside_of_our_cgroup_namespace_is_none_of_ours(fake: FakeProc) -> None:
+    fake.add(42)
+    (fake.proc / "42/cgroup").write_text("0::/../system.slice/other.service\n")
+    whole = ProcessReader(fake.mount, fake.mount, fake.proc)
+    with pytest.raises(ProcessGone):
+        whole.read(42, NO_PATHS)
+
+
+def test_a_proc_that_numbers_otherwise_than_the_kernel_is_refused(fake: FakeProc) -> None:
+    with pytest.raises(ForeignProc, match="pid namespace"):
+        require_kernels_numbers(fake.proc)
+    (fake.add(2, cgroup="/guarded") / "comm").write_text("sh\n")
+    with pytest.raises(ForeignProc):
+        require_kernels_numbers(fake.proc)
+    (fake.proc / "2/comm").write_text("kthreadd\n")
+    require_kernels_numbers(fake.proc)
 
 
 # ---- names of users
