@@ -26,18 +26,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from agent.config import Config
 from agent.core import commands, events, stream
-from agent.core.abi import FlowEvent
+from agent.core.abi import FlowEvent, FlowKind
 from agent.core.agent import Agent
 from agent.core.commands import Command
 from agent.core.compile import PolicyTooLarge
 from agent.core.control import Control
 from agent.core.events import Event
 from agent.core.flows import describe
+from agent.core.model import Verdict
 from agent.edge import cache_file, cgroups, clock, loader_child, local_server, logs, sd_notify
 from agent.edge.bpffs import BpffsError
 from agent.edge.control_link import ControlLink
 from agent.edge.file_watch import FileWatch
 from agent.edge.flow_log import FlowLog
+from agent.edge.flow_shipper import FlowShipper
 from agent.edge.hasher import Hasher
 from agent.edge.kernel import Kernel, Place
 from agent.edge.libbpf import BpfError
@@ -77,18 +79,24 @@ class Daemon:
         self._source = _file_source(config, key)
         self._flows = FlowLog(config.flow_history, self._observers_changed)
         self._view = LocalView(config.instance, host_name, self._agent, self._reader)
-        self._telemetry = Telemetry(config, self._agent)
+        self._shipper = self._flow_shipper()
+        self._telemetry = Telemetry(config, self._agent, self._shipper)
         self._told: deque[Event] = deque()
         self._busy = False
         self._opened = ExitStack()
         self._loaded = False
         self._lost = 0
-        self._observe = False
+        self._observe = self._shipper is not None
         self._numbers = itertools.count(1)
         self._refuser: Refuser
         self._kernel: Kernel
         self._tagger: Tagger
         self._wall_offset_ns = clock.wall_offset_ns()
+
+    def _flow_shipper(self) -> FlowShipper | None:
+        if self._link is None or not self._config.ship_flows:
+            return None
+        return FlowShipper(self._link.ask, self._view.names_under)
 
     async def run(self) -> int:
         """Until told to stop; returns the exit status."""
@@ -112,6 +120,7 @@ class Daemon:
                 self._tick,
                 self._hasher.work,
                 self._guard_datapath,
+                *((self._shipper.run,) if self._shipper else ()),
             )
         ]
         try:
@@ -122,6 +131,8 @@ class Daemon:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if self._shipper is not None:
+                await self._shipper.close()
             if self._link is not None:
                 await self._link.close()
             await server.stop(local_server.STOP_SECONDS)
@@ -222,9 +233,15 @@ class Daemon:
             self._ended.set_result(code)
 
     def _observers_changed(self, count: int) -> None:
-        self._tell(events.ObserversChanged(count))
+        self._tell(events.ObserversChanged(count + (self._shipper is not None)))
 
     def _flow_seen(self, event: FlowEvent) -> None:
+        if self._shipper is not None:
+            self._shipper.seen(event, self._wall_offset_ns)
+        if event.kind != FlowKind.JUDGED:
+            return
+        if event.verdict == Verdict.ALLOW and not self._flows.watched:
+            return  # it would drive refusals out of the history
         self._refuser.offer(event)
         names = self._view.names_under(event.generation)
         self._flows.add(describe(event, names, self._wall_offset_ns, next(self._numbers)))

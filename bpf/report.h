@@ -81,8 +81,15 @@ INLINE void report(struct control *c, u64 generation, struct question *q, struct
 	event->reason = d->reason;
 	event->proof = f->proof;
 	event->segment = f->segment;
+	event->kind = FLOW_JUDGED;
 	event->pad = 0;
 	event->answer = f->answer;
+	event->sent_bytes = 0;
+	event->received_bytes = 0;
+	event->sent_packets = 0;
+	event->received_packets = 0;
+	event->duration_ms = 0;
+	event->pad2 = 0;
 	event->netns = f->netns;
 	submit_flow_event(event);
 }
