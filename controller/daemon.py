@@ -15,10 +15,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from agent.edge import clock, logs, sd_notify
-from agent.pb import enrolment_pb2_grpc
+from agent.pb import enrolment_pb2_grpc, flow_pb2_grpc
 from controller.config import ControllerConfig
 from controller.services import metrics, policy, tls
 from controller.services.enrolment import JoiningServicer, RenewingServicer
+from controller.services.flow_queries import FlowQueryServicer
+from controller.services.flows import Collector, FlowServicer, FlowSweeper
 from controller.services.issuing import Issuer
 from controller.services.policy import PolicyServicer
 from controller.services.publisher import Publisher
@@ -44,6 +46,7 @@ class Parts:
     issuer: Issuer
     publisher: Publisher
     policy: PolicyServicer
+    flows: Collector
 
 
 def _main_services(parts: Parts) -> Sequence[Service]:
@@ -55,6 +58,16 @@ def _main_services(parts: Parts) -> Sequence[Service]:
             RenewingServicer(parts.storage, parts.issuer, parts.config.advertise),
         ),
         Service(policy.NAME, policy.add_to_server, parts.policy, parts.policy.stop),
+        Service(
+            "cordon.v1.FlowService",
+            flow_pb2_grpc.add_FlowServiceServicer_to_server,
+            FlowServicer(parts.publisher, parts.flows),
+        ),
+        Service(
+            "cordon.v1.FlowQueryService",
+            flow_pb2_grpc.add_FlowQueryServiceServicer_to_server,
+            FlowQueryServicer(parts.storage),
+        ),
     ]
 
 
@@ -71,7 +84,14 @@ def _joining_services(parts: Parts) -> Sequence[Service]:
 
 def _background(parts: Parts) -> Sequence[Callable[[], Awaitable[None]]]:
     """Runs from before the ports are open until the end."""
-    return [Sweeper(parts.storage).run, parts.publisher.run, parts.policy.watcher.run]
+    config = parts.config
+    return [
+        Sweeper(parts.storage).run,
+        parts.publisher.run,
+        parts.policy.watcher.run,
+        parts.flows.run,
+        FlowSweeper(parts.storage, config.flow_days, config.flow_edge_days).run,
+    ]
 
 
 class Controller:
@@ -83,7 +103,8 @@ class Controller:
         self._issuer = Issuer(storage)
         publisher = Publisher(storage, storage.bell)
         servicer = PolicyServicer(config, storage, publisher)
-        self._parts = Parts(config, storage, self._issuer, publisher, servicer)
+        flows = Collector(storage)
+        self._parts = Parts(config, storage, self._issuer, publisher, servicer, flows)
         self._own: OwnCertificate
         self._healthy = True
         self._metrics: metrics.MetricsPort | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -78,7 +79,7 @@ def test_source_is_who_opened_it_and_the_port_is_the_service_s() -> None:
     ],
 )
 def test_address_is_told_of_who_is_refused_or_not_proven(
-    changed: dict[str, int], told: bool
+    changed: dict[str, Any], told: bool
 ) -> None:
     (record,) = summed([(ALLOWED._replace(**changed), MINUTE)]).take(MINUTE + 60)
     assert record.kind.address == (EVENT.remote_address if told else b"")
