@@ -23,12 +23,12 @@ from agent.core.model import (
 )
 from controller import keys
 from controller.allocations import Allocations
-from controller.documents import DEFAULT_SEGMENT, Placed, Revision, Segment, Workload
+from controller.checking import examine, without_expired
+from controller.documents import DEFAULT_SEGMENT, Revision, Segment, Workload
 from controller.inventory import Host, Inventory
-from controller.placement import Placement, check_ties, check_workloads, place, warn_homeless
+from controller.placement import Placement, place
 from controller.problems import InputRefused, Problem, Source
-from controller.rules import MODES, HostRules, Statement, rule_keys, rules_of_host, statements
-from controller.selectors import Resolver
+from controller.rules import MODES, HostRules, Statement, rule_keys, rules_of_host
 
 _RESERVED = {
     int(identity): identity.name.lower()
@@ -68,7 +68,7 @@ def compile_revision(
 
     now: unix seconds. root: the secret that every key is derived from.
     """
-    active, warnings = _without_expired(revision, now)
+    active, warnings = without_expired(revision, now)
     world, more = _resolve(active, inventory, allocations, now, root)
     return Compiled(
         snapshots={host.name: _snapshot(world, host) for host in inventory.hosts},
@@ -88,20 +88,17 @@ def _resolve(
         hosts=(host.name for host in inventory.hosts),
         rules=rule_keys(revision),
     )
-    resolver = Resolver({w.name: w for w, _ in workloads}, segments, extended.workloads)
-    found = statements(revision, resolver)
-    problems = [*check_workloads(workloads, segments), *check_ties(workloads, inventory.hosts)]
-    if problems := [*problems, *resolver.problems]:
-        raise InputRefused(problems)
+    examined = examine(revision, extended.workloads, inventory.hosts)
+    if examined.problems:
+        raise InputRefused(examined.problems)
     expires, warnings = _expiry(revision, now, inventory.validity_seconds)
-    warnings += [*warn_homeless(workloads, inventory.hosts), *resolver.warnings]
-    warnings += _warn_managed_addresses(found, inventory)
+    warnings += examined.warnings
     live = keys.epochs(now, expires, inventory.datapath.epoch_seconds)
     world = _World(
         inventory=inventory,
         allocations=extended,
         placement=place(workloads, inventory.hosts, extended.workloads),
-        statements=found,
+        statements=examined.statements,
         modes={name: MODES[segment.mode] for name, segment in segments.items()},
         names={extended.workloads[w.name]: f"{w.segment}/{w.name}" for w, _ in workloads},
         ring=keys.KeyRing(root, live),
@@ -109,19 +106,6 @@ def _resolve(
         expires=expires,
     )
     return world, warnings
-
-
-def _without_expired(revision: Revision, now: int) -> tuple[Revision, list[Problem]]:
-    """The documents that still hold, and a warning for each that does not."""
-    kept: list[Placed] = []
-    warnings: list[Problem] = []
-    for placed in revision.placed:
-        until = placed.document.until
-        if until is not None and int(until.timestamp()) <= now:
-            warnings.append(placed.problem("left out: its time is over", "until"))
-        else:
-            kept.append(placed)
-    return Revision(tuple(kept)), warnings
 
 
 def _expiry(revision: Revision, now: int, validity: int) -> tuple[int, list[Problem]]:
@@ -136,25 +120,6 @@ def _expiry(revision: Revision, now: int, validity: int) -> tuple[int, list[Prob
         return now + validity, []
     message = "all snapshots expire at this time: compile again then"
     return earliest[0], [earliest[1].problem(message, "until")]
-
-
-def _warn_managed_addresses(found: Sequence[Statement], inventory: Inventory) -> list[Problem]:
-    """A managed host is judged by identity; who names its address may not know that."""
-    warnings: list[Problem] = []
-    for statement in found:
-        if statement.action is Action.LIFELINE:  # lifelines go by address, whoever is there
-            continue
-        for host in inventory.hosts:
-            cidrs = [c for c in statement.peer.networks if any(a in c for a in host.addresses)]
-            if cidrs and host.tags:
-                message = (
-                    f"{min(map(str, cidrs))} holds an address of host {host.name}, which this "
-                    "does not cover: connections of managed hosts are judged by identity; "
-                    "name a workload, segment: default or unproven for them"
-                )
-                warnings.append(statement.placed.problem(message))
-                break
-    return list(dict.fromkeys(warnings))
 
 
 def _snapshot(world: _World, host: Host) -> Snapshot:

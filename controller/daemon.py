@@ -15,12 +15,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from agent.edge import clock, logs, sd_notify
-from agent.pb import enrolment_pb2_grpc, flow_pb2_grpc
+from agent.pb import enrolment_pb2_grpc
 from controller.config import ControllerConfig
-from controller.services import metrics, policy, tls
+from controller.services import admin, flow_queries, flows, metrics, policy, tls
+from controller.services.admin_calls import Tools
 from controller.services.enrolment import JoiningServicer, RenewingServicer
-from controller.services.flow_queries import FlowQueryServicer
-from controller.services.flows import Collector, FlowServicer, FlowSweeper
+from controller.services.flows import Collector, FlowSweeper
 from controller.services.issuing import Issuer
 from controller.services.policy import PolicyServicer
 from controller.services.publisher import Publisher
@@ -51,6 +51,7 @@ class Parts:
 
 def _main_services(parts: Parts) -> Sequence[Service]:
     """Main port."""
+    tools = Tools(parts.config, parts.storage, parts.issuer, parts.publisher)
     return [
         Service(
             ENROLMENT,
@@ -58,16 +59,9 @@ def _main_services(parts: Parts) -> Sequence[Service]:
             RenewingServicer(parts.storage, parts.issuer, parts.config.advertise),
         ),
         Service(policy.NAME, policy.add_to_server, parts.policy, parts.policy.stop),
-        Service(
-            "cordon.v1.FlowService",
-            flow_pb2_grpc.add_FlowServiceServicer_to_server,
-            FlowServicer(parts.publisher, parts.flows),
-        ),
-        Service(
-            "cordon.v1.FlowQueryService",
-            flow_pb2_grpc.add_FlowQueryServiceServicer_to_server,
-            FlowQueryServicer(parts.storage),
-        ),
+        admin.service(tools),
+        flows.service(parts.publisher, parts.flows),
+        flow_queries.service(tools),
     ]
 
 
@@ -103,8 +97,8 @@ class Controller:
         self._issuer = Issuer(storage)
         publisher = Publisher(storage, storage.bell)
         servicer = PolicyServicer(config, storage, publisher)
-        flows = Collector(storage)
-        self._parts = Parts(config, storage, self._issuer, publisher, servicer, flows)
+        collector = Collector(storage)
+        self._parts = Parts(config, storage, self._issuer, publisher, servicer, collector)
         self._own: OwnCertificate
         self._healthy = True
         self._metrics: metrics.MetricsPort | None = None

@@ -9,17 +9,54 @@ refused here (`overlap`), so that no process is ever a surprise.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
+from typing import Protocol
 
 from agent.core.attest import Rank, specificity
-from agent.core.model import Selector
+from agent.core.model import IPAddress, Selector
 from agent.core.model import Workload as PlacedWorkload
 from controller.documents import Match, Placed, Segment, Workload
-from controller.inventory import Host
 from controller.overlap import bucket, may_tie
 from controller.problems import Problem
+
+
+class Host(Protocol):
+    """A managed host, of an inventory or of a fleet."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def labels(self) -> Mapping[str, str]: ...
+
+    @property
+    def addresses(self) -> Sequence[IPAddress]: ...
+
+    @property
+    def tags(self) -> bool: ...
+
+
+class Sites:
+    """Hosts by their labels: few sets of labels where hosts are many."""
+
+    def __init__(self, hosts: Iterable[Host]) -> None:
+        self._first: dict[frozenset[tuple[str, str]], str] = {}
+        for host in hosts:
+            self._first.setdefault(frozenset(host.labels.items()), host.name)
+        self._having: dict[tuple[str, str], list[frozenset[tuple[str, str]]]] = defaultdict(list)
+        for labels in self._first:
+            for label in labels:
+                self._having[label].append(labels)
+
+    def find(self, *wanted: Mapping[str, str]) -> str | None:
+        """The first host that has all of these labels."""
+        asked = frozenset(label for labels in wanted for label in labels.items())
+        if not asked:
+            return next(iter(self._first.values()), None)
+        fewest = min((self._having.get(label, []) for label in asked), key=len)
+        return next((self._first[labels] for labels in fewest if asked <= labels), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +129,7 @@ class _User:
     placed: Placed
 
 
-def check_ties(
-    workloads: Sequence[tuple[Workload, Placed]], hosts: Sequence[Host]
-) -> list[Problem]:
+def check_ties(workloads: Sequence[tuple[Workload, Placed]], sites: Sites) -> list[Problem]:
     """Pairs of workloads of which a process of a common host could be both."""
     by_rank: dict[Rank, list[_User]] = defaultdict(list)
     for workload, placed in workloads:
@@ -107,7 +142,7 @@ def check_ties(
         for earlier, later in _candidates(users):
             if earlier.workload == later.workload or not may_tie(earlier.selector, later.selector):
                 continue
-            host = _common_host(earlier.match, later.match, hosts)
+            host = sites.find(earlier.match.host, later.match.host)
             if host is not None:
                 problems.append(_tie(earlier, later, host))
     return problems
@@ -127,29 +162,23 @@ def _candidates(users: Sequence[_User]) -> Iterator[tuple[_User, _User]]:
         yield from ((one, other) for one in narrow for other in wide)
 
 
-def _tie(earlier: _User, later: _User, host: Host) -> Problem:
+def _tie(earlier: _User, later: _User, host: str) -> Problem:
     how = "have the same selectors"
     if earlier.selector != later.selector:
         how = "could match the same process equally well"
     message = (
         f"a tie: Workload {later.workload} and Workload {earlier.workload} "
-        f"({earlier.placed.source}) {how} on host {host.name}: "
+        f"({earlier.placed.source}) {how} on host {host}: "
         "make one of them more specific or tell their hosts apart"
     )
     return later.placed.problem(message, "match", later.index)
 
 
-def _common_host(one: Match, other: Match, hosts: Sequence[Host]) -> Host | None:
-    return next((h for h in hosts if h.has(one.host) and h.has(other.host)), None)
-
-
-def warn_homeless(
-    workloads: Sequence[tuple[Workload, Placed]], hosts: Sequence[Host]
-) -> list[Problem]:
+def warn_homeless(workloads: Sequence[tuple[Workload, Placed]], sites: Sites) -> list[Problem]:
     """Alternatives whose host labels no host has."""
     return [
         placed.problem("matches nothing: no host has these labels", "match", index, "host")
         for workload, placed in workloads
         for index, match in enumerate(workload.match)
-        if not any(host.has(match.host) for host in hosts)
+        if sites.find(match.host) is None
     ]

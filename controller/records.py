@@ -84,6 +84,15 @@ class HostRow:
     certificate_expires: int
     seen: Seen
 
+    def state(self, now: int) -> HostState:
+        if self.revoked:
+            return HostState.REVOKED
+        if self.lost:
+            return HostState.LOST
+        if not self.seen.at:
+            return HostState.ENROLLED
+        return HostState.CONNECTED if self.seen.streams(now) else HostState.SILENT
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -101,6 +110,10 @@ class Seen:
     refused: str = ""
     trouble: str = ""
     report: bytes = field(default=b"", repr=False)
+
+    def streams(self, now: int) -> bool:
+        """Whether some controller has its stream."""
+        return bool(self.controller) and self.at >= now - STALE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +153,8 @@ class DocumentChanges:
     """(kind, name)."""
     allocations: Allocations
     rollback_of: int = 0
+    what: str = ""
+    """For the audit log; empty: Apply or Rollback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,14 +248,29 @@ class AuditRow:
     version: int
 
 
+class HostState(Enum):
+    """How a host stands; the first that holds, from below. Numbers are the contract's."""
+
+    ENROLLED = 1
+    """It has never had a stream."""
+    CONNECTED = 2
+    SILENT = 3
+    LOST = 4
+    REVOKED = 5
+
+
+STALE_SECONDS = 180
+"""A host whose controller has not written for so long has no stream there: streams that live are
+written every minute, and a controller that was killed takes nothing back."""
+
+
 @dataclass(frozen=True, slots=True)
 class HostQuery:
-    """revoked: those that were, in the place of the living. lost, connected: None does not ask."""
+    """states: any of these, as of `now`; empty: all but revoked ones."""
 
     labels: Labels = field(default_factory=dict)
-    revoked: bool = False
-    lost: bool | None = None
-    connected: bool | None = None
+    states: frozenset[HostState] = frozenset()
+    now: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +279,10 @@ class Page:
 
     size: int = 100
     after: str = ""
+
+    def of(self, size: int) -> Page:
+        """The same place, another size."""
+        return Page(size, self.after)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,8 +91,16 @@ class Rollout:
         self.changes += 1
 
     def hosts(self, version: int) -> frozenset[str] | None:
-        """Whom it changes; None: nobody here remembers."""
-        return self._touched.get(version)
+        """Whom it changes, or a step of the compiler that it was part of; None: nobody here
+        remembers."""
+        if version in self._touched:
+            return self._touched[version]
+        later = [known for known in self._touched if known > version]
+        return self._touched[min(later)] if len(later) < len(self._touched) else None
+
+    def elsewhere(self, hosts: Iterable[str]) -> frozenset[str]:
+        """Those without a stream here."""
+        return frozenset(hosts) - self._live.keys()
 
     def count(self, version: Order, hosts: Iterable[str], seen: Mapping[str, Seen]) -> Counts:
         """seen: what the store has of those without a stream here."""

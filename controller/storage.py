@@ -9,7 +9,7 @@ version's time is the same on every controller. The same tests run on every impl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from agent.core.model import IPAddress
@@ -110,6 +110,9 @@ class FleetStorage(Protocol):
     def note_seen(self, seen: Mapping[str, Seen], now: int) -> None:
         """A batch. A host that was lost is back, which makes a version."""
 
+    def seen(self, names: Iterable[str]) -> Mapping[str, Seen]:
+        """What is known of these hosts; those that are not enrolled are left out."""
+
     def end_leases(self, silent_since: int, now: int) -> Sequence[str]:
         """Hosts not seen since then are lost, each once however many controllers ask."""
 
@@ -179,6 +182,9 @@ class PolicyStorage(Protocol):
     def documents(self, revision: int | None = None) -> Sequence[DocumentRow]:
         """Raises NotFound."""
 
+    def has_document(self, kind: str, name: str) -> bool:
+        """In the newest revision."""
+
     def revisions(self, page: Page) -> Paged[RevisionRow]: ...
 
     def set_quarantine(
@@ -193,7 +199,16 @@ class PolicyStorage(Protocol):
 
     def settings(self) -> FleetSettings: ...
 
-    def update_settings(self, settings: FleetSettings, actor: Actor, why: str, now: int) -> int: ...
+    def update_settings(
+        self,
+        settings: FleetSettings,
+        actor: Actor,
+        why: str,
+        now: int,
+        base: FleetSettings | None = None,
+    ) -> int:
+        """The version, 0 if nothing changed. base: what `settings` was made from. Raises Conflict
+        if it is another one by now."""
 
     def audit(self, since: int, page: Page) -> Paged[AuditRow]: ...
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import click
 
+HERE, FILES, FLEET = "This host", "Policy files", "The fleet, by its controller"
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -24,6 +26,11 @@ class Command:
     module: str
     attribute: str
     help: str
+    section: str = HERE
+
+
+def _fleet(module: str, attribute: str, help: str) -> Command:
+    return Command(f"agent.cli.{module}", attribute, help, FLEET)
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -36,6 +43,7 @@ COMMANDS: Mapping[str, Command] = {
         "agent.cli.policy",
         "compile_command",
         "Turn policy files into one signed snapshot per host.",
+        FILES,
     ),
     "doctor": Command(
         "agent.cli.doctor",
@@ -60,6 +68,24 @@ COMMANDS: Mapping[str, Command] = {
     "status": Command(
         "agent.cli.local", "status_command", "What is in force, and whether all is well."
     ),
+    "admins": _fleet("tokens", "admins_group", "Administrators: list, revoke."),
+    "apply": _fleet("apply", "apply_command", "Make a revision of the policy from files."),
+    "audit": _fleet("documents", "audit_command", "What was done or refused, by whom and why."),
+    "delete": _fleet("apply", "delete_command", "Make a revision without some documents."),
+    "diff": _fleet("apply", "diff_command", "What `apply` of the same files would change."),
+    "get": _fleet("documents", "get_command", "Documents of the policy, of any revision."),
+    "history": _fleet("documents", "history_command", "Revisions: who, when and why."),
+    "hosts": _fleet("hosts", "hosts_group", "Hosts: list, show, label, set, revoke."),
+    "quarantine": _fleet(
+        "quarantine", "quarantine_group", "Cut a host or a workload off; list, lift."
+    ),
+    "rollback": _fleet("apply", "rollback_command", "Make a revision equal to an old one."),
+    "rollout": _fleet("rollout", "rollout_command", "How many hosts enforce a version."),
+    "settings": _fleet("settings", "settings_group", "Settings of the fleet: get, set."),
+    "token": _fleet("tokens", "token_group", "Tokens to join and log in: create, list, revoke."),
+    "login": _fleet("login", "login_command", "Get a certificate with the role a token grants."),
+    "logout": _fleet("login", "logout_command", "Forget the certificate and its key."),
+    "whoami": _fleet("login", "whoami_command", "Who you are to the controller."),
 }
 
 
@@ -78,8 +104,10 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name].help) for name in self.list_commands(ctx)])
+        for section in (HERE, FILES, FLEET):
+            names = [name for name in self.list_commands(ctx) if COMMANDS[name].section == section]
+            with formatter.section(section):
+                formatter.write_dl([(name, COMMANDS[name].help) for name in names])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

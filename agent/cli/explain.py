@@ -24,10 +24,12 @@ from agent.cli.output import (
     print_json,
     print_line,
 )
+from agent.cli.remote_options import controller_option
 from agent.core.model import Protocol
 from agent.pb import local_pb2 as pb
 
 _PATH = click.Path(path_type=Path)
+_OF_FILES = ("inventory", "policy", "snapshots", "key")
 _PROTOCOLS = [protocol.name.lower() for protocol in Protocol]
 
 
@@ -75,6 +77,8 @@ def _end(text: str) -> tuple[str, int] | None:
 @click.option("--flow", "number", type=click.IntRange(1), metavar="ID", help="A verdict's id.")
 @click.option("--tuple", "ends", type=Ends(), help='Such as "tcp 192.0.2.1:40000 192.0.2.2:5432".')
 @agent_options
+@click.option("--fleet", is_flag=True, help="Ask the controller, with --from, --to and --port.")
+@controller_option
 @click.option("--from", "source", metavar="PARTY", help="Who connects.")
 @click.option("--to", "target", metavar="PARTY", help="Who is connected to.")
 @click.option("--port", help="Such as tcp/5432 or icmp/echo-request.")
@@ -85,7 +89,7 @@ def _end(text: str) -> tuple[str, int] | None:
 @output_option
 def explain_command(
     path: Path, last: bool, number: int | None, ends: dict[str, Any] | None, output: str,
-    **question: Any,
+    fleet: bool, controllers: tuple[str, ...], **question: Any,
 ) -> None:  # fmt: skip
     """Say why something was refused, or whether it would pass.
 
@@ -95,12 +99,19 @@ def explain_command(
     tuple, parts may be left out, and the newest verdict that fits is meant.
 
     --from, --to and --port ask whether a connection would pass at both of its ends, by --inventory
-    and --policy, or by snapshot files as hosts have them. PARTY is the name of a workload,
+    and --policy, by snapshot files as hosts have them, or with --fleet by the newest version that
+    the controller has (see `cordonctl login`). PARTY is the name of a workload,
     host:NAME for a host's processes that match no workload, an address, a network, or world.
 
     If an Allow is missing, the smallest one is printed, ready to be pasted.
 
-    Exit status: 0 it passes, 1 it is refused, 2 the question or the files are wrong.
+    Exit status: 0 it passes, 1 it is refused, 2 the question or the files are wrong; with --fleet
+    also 3 no controller, 4 not permitted.
+
+    \b
+    Examples:
+      cordonctl explain --last
+      cordonctl explain --fleet --from web --to db --port tcp/5432
     """
     asked = [name for name in ("source", "target", "port") if question[name] is not None]
     of_agent = last + (number is not None) + (ends is not None)
@@ -108,7 +119,15 @@ def explain_command(
         raise click.UsageError(
             "expected one of --last, --flow and --tuple, or all of --from, --to and --port"
         )
-    if of_agent:
+    files = [name for name in _OF_FILES if question[name]]
+    if fleet and (of_agent or files):
+        raise click.UsageError("expected with --fleet only --from, --to and --port")
+    if fleet:
+        from agent.cli.explain_fleet import explain_fleet
+
+        parties = {name: str(question[name]) for name in ("source", "target", "port")}
+        explain_fleet(**parties, controllers=controllers, output=output)
+    elif of_agent:
         _explain_flow(path, pb.ExplainFlowRequest(id=number or 0, **(ends or {})), output)
     else:
         from agent.cli.policy import explain_policy

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -13,7 +13,7 @@ from agent.core.model import Direction, Reason, Verdict
 from controller.explain import End, Explanation
 from controller.problems import Source
 
-_RESULT = {
+RESULTS = {
     "allowed": "allowed",
     "audited": "passes, but only because a segment is in audit mode: enforce would refuse it",
     "refused": "refused",
@@ -34,20 +34,28 @@ def print_for_people(
     source: str, target: str, port: str, explanation: Explanation, sources: Sources
 ) -> None:
     """Answer first, then each end, then what to do."""
-    print_line(f"{source} -> {target} {port}: {_RESULT[explanation.result]}")
+    print_line(f"{source} -> {target} {port}: {RESULTS[explanation.result]}")
     columns = ("end", "sees", "mode", "verdict", "because", "rule", "at")
     print_table(columns, [_row(end, sources) for end in explanation.ends])
     for note in explanation.notes:
         print_line(f"note: {note}")
-    if explanation.missing:
-        for line in ("", "The smallest Allow that is missing:", "", *_documents(explanation)):
+    print_missing([yaml.safe_dump(dict(one), sort_keys=False) for one in explanation.missing])
+
+
+def print_missing(documents: Sequence[str]) -> None:
+    """The missing documents as YAML, ready to be pasted."""
+    if documents:
+        lines = "---\n".join(documents).splitlines()
+        for line in ("", "The smallest Allow that is missing:", "", *lines):
             print_line(line)
 
 
-def _documents(explanation: Explanation) -> list[str]:
-    """The missing documents as lines of YAML, ready to be pasted."""
-    texts = [yaml.safe_dump(dict(d), sort_keys=False) for d in explanation.missing]
-    return "---\n".join(texts).splitlines()
+def because(reason: str) -> str:
+    """A reason by its name, as people read it."""
+    try:
+        return _REASON.get(Reason[reason.upper()], reason)
+    except KeyError:
+        return reason
 
 
 def _row(end: End, sources: Sources) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stream from the agent, line by line to stdout, until nobody wants more of it.
+"""A stream of answers, taken one by one, until nobody wants more of it.
 
 Ctrl-C and a reader that goes away both end it well, and at once also where no event comes: a thread
 watches for them and cancels the call. Ctrl-C is not left to KeyboardInterrupt, for one that is
@@ -27,7 +27,18 @@ T = TypeVar("T")
 
 
 def follow(begin: Callable[[], Any], line: Callable[[T], str], count: int | None) -> None:
-    """Print each answer of a streaming call, at most `count`. Raises grpc.RpcError.
+    """Print each answer of a streaming call, at most `count`. Raises grpc.RpcError."""
+
+    def show(answer: T) -> None:
+        print_line(line(answer))
+
+    take_each(begin, show, count)
+
+
+def take_each(
+    begin: Callable[[], Any], take: Callable[[T], None], count: int | None = None
+) -> bool:
+    """Whether the stream was taken to its end, or to `count`. Raises grpc.RpcError.
 
     begin: makes the call; not made before, so that Ctrl-C is ours from its first moment.
     """
@@ -38,14 +49,16 @@ def follow(begin: Callable[[], Any], line: Callable[[T], str], count: int | None
         watch.start()
         try:
             for answer in itertools.islice(call, count):
-                print_line(line(answer))
+                take(answer)
         except BrokenPipeError:
             silence()
         except grpc.RpcError:
             if not unwanted.is_set():
                 raise
+        wanted = not unwanted.is_set()
         call.cancel()
     watch.join()
+    return wanted
 
 
 def _watch(call: Any, interrupts: int, unwanted: threading.Event) -> None:

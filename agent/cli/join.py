@@ -7,8 +7,6 @@ by the token's pin (or by `--roots`), and the pin itself is never sent.
 
 from __future__ import annotations
 
-import base64
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,9 +19,6 @@ from agent.edge.snapshot_file import SnapshotRefused
 FAILED = 1
 BAD_INPUT = 2
 MAX_BYTES = 64 * 1024
-_TOKEN = re.compile(
-    r"(cordon1\.[a-z2-7]{16}\.[A-Za-z0-9_-]{43})(?:\.([A-Za-z0-9_-]{43}))?", re.ASCII
-)
 
 
 class JoinError(Exception):
@@ -80,11 +75,10 @@ def _token(options: Options) -> tuple[str, bytes]:
     text = options.token or ""
     if options.token_file is not None:
         text = _read(options.token_file).decode(errors="replace")
-    match = _TOKEN.fullmatch(text.strip())
-    if match is None:
-        raise JoinError("this is no token: expected cordon1.ID.SECRET.PIN", BAD_INPUT)
-    sent, pin = match.groups()
-    return sent, base64.urlsafe_b64decode(pin + "=") if pin else b""
+    try:
+        return enrolment_client.token_parts(text)
+    except ValueError as error:
+        raise JoinError(error, BAD_INPUT) from None
 
 
 def _roots(options: Options, pin: bytes) -> bytes:

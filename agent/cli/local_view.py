@@ -23,17 +23,35 @@ ADOPTED_COLUMNS = ("proto", "state", "local", "workload", "remote", "left", "pid
 
 
 def as_dict(message: Message) -> dict[str, Any]:
-    """Every field, also those that are zero; 64-bit numbers as numbers."""
+    """Every field, also those that are zero; 64-bit numbers as numbers, enums as words."""
     found = MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
-    return {name: _plain(value, getattr(message, name)) for name, value in found.items()}
+    fields = message.DESCRIPTOR.fields_by_name
+    return {
+        name: word_of(fields[name].enum_type, getattr(message, name))
+        if fields[name].enum_type and not fields[name].is_repeated
+        else _plain(value, getattr(message, name))
+        for name, value in found.items()
+    }
+
+
+def word_of(kind: Any, number: int) -> str:
+    """HOST_STATE_LOST of HostState is "lost"; a number that is newer than we are stays one.
+
+    kind: the EnumDescriptor, of which protobuf has two types.
+    """
+    value = kind.values_by_number.get(number)
+    prefix = kind.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return value.name.removeprefix(prefix).lower() if value else str(number)
 
 
 def _plain(value: Any, original: Any) -> Any:
     """protobuf's JSON writes 64-bit numbers as text, because JavaScript cannot hold them."""
-    if isinstance(original, int):
+    if isinstance(original, int) and isinstance(value, str):
         return int(value)
+    if isinstance(original, Message):
+        return as_dict(original)
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return [as_dict(item) for item in original]
     return value

@@ -35,17 +35,32 @@ class Exit(IntEnum):
     """`explain`: the connection would be refused; elsewhere: the command failed."""
     BAD_INPUT = 2
     """The input or the command line is wrong; nothing was done."""
+    UNREACHABLE = 3
+    """Of the fleet's commands: no controller, or none that can answer."""
+    NOT_PERMITTED = 4
+    """Of the fleet's commands: not logged in, or not with the role that it takes."""
 
 
 def output_option(command: F) -> F:
-    """`--output table|json`, passed as `output`."""
-    return click.option(
-        "--output",
-        type=click.Choice(["table", "json"]),
-        default="table",
-        show_default=True,
-        help="Tables for people, JSON for programs.",
-    )(command)
+    """`--output table|json` and `--json`, passed as `output`."""
+    return output_option_of("table", "json")(command)
+
+
+def output_option_of(*formats: str) -> Callable[[F], F]:
+    """The same for more formats, of which the first is the default."""
+
+    def with_option(command: F) -> F:
+        short = click.option("--json", "output", flag_value="json", help="As --output json.")
+        return click.option(
+            "-o",
+            "--output",
+            type=click.Choice(formats),
+            default=formats[0],
+            show_default=True,
+            help="Tables for people, JSON for programs.",
+        )(short(command))
+
+    return with_option
 
 
 def fail(sentences: Iterable[str], status: Exit) -> NoReturn:

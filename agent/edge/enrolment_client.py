@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Joining and renewing: the agent's calls of `EnrolmentService`.
+"""Joining, logging in and renewing: the calls of `EnrolmentService`, of hosts and administrators.
 
 The first connection is already authenticated: the token carries the hash of the authority's public
 key, and of the chain that the port shows only a root with that key is trusted for the channel that
@@ -8,11 +8,15 @@ carries the token's secret. The hash itself stays on the host.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
+import re
 import ssl
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from socket import create_connection
+from typing import Protocol
 
 import grpc
 from cryptography import x509
@@ -20,31 +24,70 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from agent.edge.identity_files import Identity, csr_of
+from agent.edge.identity_files import csr_of
 from agent.pb import enrolment_pb2 as pb
 from agent.pb import enrolment_pb2_grpc
 
 DEADLINE_SECONDS = 30.0
 MAX_CHAIN = 8
 _OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
+_TOKEN = re.compile(
+    r"(cordon1\.[a-z2-7]{16}\.[A-Za-z0-9_-]{43})(?:\.([A-Za-z0-9_-]{43}))?", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """How a call ended. reason, details: of ErrorInfo. retry: seconds of RetryInfo, or 0."""
+
+    code: grpc.StatusCode
+    text: str
+    reason: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
+    retry: float = 0.0
 
 
 class EnrolmentError(Exception):
-    """It did not work; the sentence says what to do. reason: of ErrorInfo, or empty."""
+    """It did not work; the sentence says what to do. refusal: None if nobody was asked."""
 
-    def __init__(self, sentence: str, reason: str = "") -> None:
+    def __init__(self, sentence: str, refusal: Refusal | None = None) -> None:
         super().__init__(sentence)
-        self.reason = reason
+        self.refusal = refusal
+
+    @property
+    def reason(self) -> str:
+        """Of ErrorInfo, or empty."""
+        return self.refusal.reason if self.refusal else ""
+
+
+class Certified(Protocol):
+    """Whoever has a certificate: PEM, all of it."""
+
+    @property
+    def key(self) -> bytes: ...
+    @property
+    def chain(self) -> bytes: ...
+    @property
+    def roots(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """roots: whom to believe, PEM. key: the host's, PEM. token: without its pin."""
+    """roots: whom to believe, PEM. key: of who joins, PEM. token: without its pin."""
 
     controller: str
     roots: bytes
-    key: bytes
-    token: str
+    key: bytes = field(repr=False)
+    token: str = field(repr=False)
+
+
+def token_parts(text: str) -> tuple[str, bytes]:
+    """What is sent, and the pin, which is empty if the token has none. Raises ValueError."""
+    match = _TOKEN.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("this is no token: expected cordon1.ID.SECRET.PIN")
+    sent, pin = match.groups()
+    return sent, base64.urlsafe_b64decode(pin + "=") if pin else b""
 
 
 def endpoint(text: str) -> tuple[str, int]:
@@ -106,7 +149,20 @@ def enrol(joining: Joining, name: str, facts: pb.HostFacts) -> pb.EnrolResponse:
             raise failure(joining.controller, error) from None
 
 
-def renew(controller: str, identity: Identity, key: bytes) -> pb.RenewResponse:
+def login(joining: Joining) -> pb.LoginResponse:
+    """Raises EnrolmentError."""
+    request = pb.LoginRequest(token=joining.token, csr=csr_of(joining.key))
+    credentials = grpc.ssl_channel_credentials(joining.roots)
+    with grpc.secure_channel(joining.controller, credentials, _OPTIONS) as channel:
+        try:
+            return enrolment_pb2_grpc.EnrolmentServiceStub(channel).Login(
+                request, timeout=DEADLINE_SECONDS
+            )
+        except grpc.RpcError as error:
+            raise failure(joining.controller, error) from None
+
+
+def renew(controller: str, identity: Certified, key: bytes) -> pb.RenewResponse:
     """key: the next one, PEM. Raises EnrolmentError."""
     with grpc.secure_channel(controller, credentials_of(identity), _OPTIONS) as channel:
         try:
@@ -117,28 +173,34 @@ def renew(controller: str, identity: Identity, key: bytes) -> pb.RenewResponse:
             raise failure(controller, error) from None
 
 
-def credentials_of(identity: Identity) -> grpc.ChannelCredentials:
+def credentials_of(identity: Certified) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(identity.roots, identity.key, identity.chain)
 
 
 def failure(controller: str, error: grpc.RpcError) -> EnrolmentError:
-    reason, _ = details_of(error)
-    code, text = error.code().name, error.details() or ""
-    named = f"{code}/{reason}" if reason else code
-    return EnrolmentError(f"controller {controller} refuses: {named}: {text}", reason)
+    refusal = refusal_of(error)
+    code = refusal.code.name
+    named = f"{code}/{refusal.reason}" if refusal.reason else code
+    return EnrolmentError(f"controller {controller} refuses: {named}: {refusal.text}", refusal)
 
 
 def details_of(error: grpc.RpcError) -> tuple[str, float]:
     """The reason of ErrorInfo, and RetryInfo's seconds; empty and 0 where there is none."""
+    refusal = refusal_of(error)
+    return refusal.reason, refusal.retry
+
+
+def refusal_of(error: grpc.RpcError) -> Refusal:
+    """With what ErrorInfo and RetryInfo say, where they are there."""
     try:
         status = rpc_status.from_call(error)
     except ValueError:
         status = None
-    reason, retry = "", 0.0
+    reason, retry, metadata = "", 0.0, {}
     for detail in status.details if status else ():
         info, delay = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
         if detail.Unpack(info):
-            reason = str(info.reason)
+            reason, metadata = str(info.reason), dict(info.metadata)
         elif detail.Unpack(delay):
             retry = delay.retry_delay.seconds + delay.retry_delay.nanos / 1e9
-    return reason, retry
+    return Refusal(error.code(), error.details() or "", reason, metadata, retry)

@@ -148,10 +148,15 @@ def next_key(folder: Path, *, fresh: bool) -> bytes:
             return snapshot_file.read(path, MAX_BYTES)
         except SnapshotRefused:
             pass
-    key = ec.generate_private_key(ec.SECP256R1())
-    content = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    content = new_key()
     write_atomically(path, content)
     return content
+
+
+def new_key() -> bytes:
+    """PEM, nowhere written yet."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def csr_of(key: bytes) -> bytes:

@@ -9,7 +9,7 @@ of the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from agent.core.content import Section, section_bytes
 from agent.core.model import Identity, Settings
@@ -76,6 +76,10 @@ class Fleet:
     @property
     def hosts(self) -> Mapping[str, Seat]:
         return self._seats.by_name
+
+    def members(self, audiences: Iterable[bytes]) -> frozenset[str]:
+        """Names of their hosts."""
+        return frozenset().union(*(self._seats.audiences.get(a, ()) for a in audiences))
 
     def record(self, name: str) -> HostRecordFields:
         seat = self._seats.by_name[name]

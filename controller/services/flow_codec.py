@@ -11,6 +11,7 @@ import yaml
 
 from agent.core.flow_summary import MAX_NAME, MAX_PATH, MINUTE
 from agent.pb import flow_pb2 as pb
+from controller.bounds import OutOfBounds
 from controller.flow_records import (
     Edge,
     FlowBatch,
@@ -32,10 +33,6 @@ _MOST = 1 << 53
 """Of one number: their sums fit into a column."""
 _SUMS = ("count", "first_ms", "last_ms", "closed", "source_bytes", "destination_bytes",
          "source_packets", "destination_packets", "duration_ms")  # fmt: skip
-
-
-class OutOfBounds(ValueError):
-    """The sentence names the field and what was expected."""
 
 
 def read_batch(host: int, request: pb.ShipFlowsRequest, now: int) -> FlowBatch:

@@ -16,6 +16,7 @@ from agent.pb import flow_pb2_grpc
 from controller.flow_records import FlowBatch, Kept
 from controller.ratelimit import Buckets, Rate
 from controller.services import flow_codec, metrics
+from controller.services.admin_calls import within_bounds
 from controller.services.callers import (
     Caller,
     Code,
@@ -25,6 +26,7 @@ from controller.services.callers import (
     refuse_storage,
 )
 from controller.services.publisher import Publisher
+from controller.services.serving import Service
 from controller.storage import FlowStorage, StorageError, Unavailable
 
 GATHER_SECONDS = 0.25
@@ -126,10 +128,8 @@ class FlowServicer(flow_pb2_grpc.FlowServiceServicer):
         if wait := self._requests.take(who.name, clock.monotonic_ns() / 1e9):
             sentence = f"too many requests; try again in {wait:.0f} s"
             await refuse(context, Code.RESOURCE_EXHAUSTED, "RATE_LIMITED", sentence, wait)
-        try:
+        async with within_bounds(context):
             batch = flow_codec.read_batch(host, request, int(clock.unix_seconds()))
-        except flow_codec.OutOfBounds as error:
-            await refuse(context, Code.INVALID_ARGUMENT, "BOUNDS", str(error))
         try:
             await self._collector.keep(batch)
         except Busy as error:
@@ -153,6 +153,14 @@ class FlowServicer(flow_pb2_grpc.FlowServiceServicer):
             sentence = f"{who.spiffe_id} is of no host of this fleet, or was revoked"
             await refuse(context, Code.PERMISSION_DENIED, "REVOKED", sentence)
         return who, record.host
+
+
+def service(publisher: Publisher, collector: Collector) -> Service:
+    return Service(
+        "cordon.v1.FlowService",
+        flow_pb2_grpc.add_FlowServiceServicer_to_server,
+        FlowServicer(publisher, collector),
+    )
 
 
 class FlowSweeper:

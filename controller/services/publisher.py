@@ -29,6 +29,8 @@ LOOK_SECONDS = 5.0
 """How often the store is looked at though no bell rang."""
 SECRETS_SECONDS = 15.0
 RETRY_SECONDS = 2.0
+_TRIES = 3
+"""To read what has changed while nothing does."""
 
 
 class Bell(Protocol):
@@ -138,11 +140,16 @@ class Publisher:
         await self._look_at_revoked()
 
     async def _follow(self, version: int) -> None:
-        changes = await asyncio.to_thread(self._storage.changes, version)
-        if not changes:
-            return
-        part = await asyncio.to_thread(self._storage.fleet_part, changes)
-        if part.everything:
+        for _ in range(_TRIES):
+            changes = await asyncio.to_thread(self._storage.changes, version)
+            if not changes:
+                return
+            part = await asyncio.to_thread(self._storage.fleet_part, changes)
+            if part.everything or part.head.version == changes[-1].version:
+                break
+        # What a part has is what the listed versions touched: where there are newer ones by now,
+        # or more than are listed at once, theirs would be lost.
+        if part.everything or part.head.version != changes[-1].version:
             await self._load(afresh=False)
             return
         self._seal_for(part.settings.validity_seconds)
@@ -169,6 +176,12 @@ class Publisher:
         self.rollout.note_version(version, self.desk.members(batch.changed))
         if self.streams is not None:
             self.streams.changed(hosts)
+
+    async def note_revoked(self) -> None:
+        """Somebody was revoked just now: end what is open. Others hear of it by the version; if
+        the store does not answer, so does this controller."""
+        with contextlib.suppress(StorageError):
+            await self._look_at_revoked()
 
     async def _look_at_revoked(self) -> None:
         self.revoked = await asyncio.to_thread(self._storage.revoked)

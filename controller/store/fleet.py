@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, tuple_, update
@@ -146,6 +146,18 @@ class FleetMethods:
             for name, number in sorted(back):
                 _set_lost(writer, [number], lost=False)
                 hostsql.host_version(writer, name, CONTROLLER, "lease-resumed")
+
+    def seen(self, names: Iterable[str]) -> Mapping[str, Seen]:
+        """Of many, all are read at once."""
+        wanted = frozenset(names)
+        query = hostsql.select_seen().where(~hosts.c.revoked)
+        parts = hostsql.chunks(sorted(wanted)) if len(wanted) <= MOST_HOSTS else [None]
+        found: dict[str, Seen] = {}
+        with self._db.reading() as connection:
+            for part in parts:
+                some = query if part is None else query.where(hosts.c.name.in_(part))
+                found |= {row.name: rows.seen(row) for row in connection.execute(some)}
+        return {name: found[name] for name in wanted & found.keys()}
 
     def end_leases(self, silent_since: int, now: int) -> Sequence[str]:
         silent = (

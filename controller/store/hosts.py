@@ -6,11 +6,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, false, func, select, update
+from sqlalchemy import ColumnElement, false, func, or_, select, update
 
 from controller.access_records import AdministratorRow, Role
 from controller.fields import is_name
-from controller.records import Actor, HostChange, HostQuery, HostRow, Page, Paged
+from controller.records import (
+    STALE_SECONDS,
+    Actor,
+    HostChange,
+    HostQuery,
+    HostRow,
+    HostState,
+    Page,
+    Paged,
+)
 from controller.storage import NotFound, Refused
 from controller.store import hostsql, rows
 from controller.store.database import Database
@@ -120,18 +129,28 @@ class HostMethods:
 
 
 def _conditions(query: HostQuery) -> list[ColumnElement[bool]]:
-    asked: list[ColumnElement[bool]] = [
-        hosts_table.c.revoked if query.revoked else ~hosts_table.c.revoked
-    ]
-    if query.lost is not None:
-        asked.append(hosts_table.c.lost if query.lost else ~hosts_table.c.lost)
-    if query.connected is not None:
-        has_stream = host_seen.c.controller != ""
-        asked.append(has_stream if query.connected else ~has_stream)
+    states = query.states or frozenset(HostState) - {HostState.REVOKED}
+    asked: list[ColumnElement[bool]] = [or_(*(_in_state(s, query.now) for s in states))]
     labels: Any = hosts_table.c.labels
     for key, value in query.labels.items():  # no host has a label that is not named as one
         asked.append(labels[key].as_string() == value if is_name(key) else false())
     return asked
+
+
+def _in_state(state: HostState, now: int) -> ColumnElement[bool]:
+    """As HostRow.state."""
+    alive = ~hosts_table.c.revoked
+    kept = alive & ~hosts_table.c.lost
+    heard = kept & (host_seen.c.at != 0)
+    streams = (host_seen.c.controller != "") & (host_seen.c.at >= now - STALE_SECONDS)
+    found: Mapping[HostState, ColumnElement[bool]] = {
+        HostState.REVOKED: hosts_table.c.revoked,
+        HostState.LOST: alive & hosts_table.c.lost,
+        HostState.ENROLLED: kept & (host_seen.c.at == 0),
+        HostState.CONNECTED: heard & streams,
+        HostState.SILENT: heard & ~streams,
+    }
+    return found[state]
 
 
 def _changed(host: HostRow, change: HostChange) -> dict[str, object]:

@@ -34,6 +34,11 @@ def select_hosts() -> Select[Any]:
     return select(hosts, *_SEEN).join(host_seen, host_seen.c.number == hosts.c.number)
 
 
+def select_seen() -> Select[Any]:
+    """Names, and rows for `rows.seen`."""
+    return select(hosts.c.name, *_SEEN).join_from(hosts, host_seen)
+
+
 def chunks(items: Iterable[Any]) -> Iterable[Sequence[Any]]:
     listed = list(items)
     return (listed[at : at + CHUNK] for at in range(0, len(listed), CHUNK))

@@ -66,7 +66,7 @@ class PolicyMethods:
                     rollback_of=changes.rollback_of,
                 )
             )
-            what = "Rollback" if changes.rollback_of else "Apply"
+            what = changes.what or ("Rollback" if changes.rollback_of else "Apply")
             writer.note(actor, what, f"revision {number}", why)
             return writer.head
 
@@ -77,6 +77,11 @@ class PolicyMethods:
                 raise NotFound(f"there is no revision {revision}; the newest is {newest}")
             found = connection.execute(newest_documents(up_to=revision))
             return [rows.document(row) for row in found]
+
+    def has_document(self, kind: str, name: str) -> bool:
+        same = (documents.c.kind == kind, documents.c.name == name)
+        with self._db.reading() as connection:
+            return connection.execute(newest_documents(*same)).first() is not None
 
     def revisions(self, page: Page) -> Paged[RevisionRow]:
         """Newest first."""
@@ -131,9 +136,19 @@ class PolicyMethods:
             raise NotFound(EMPTY)
         return rows.settings(stored)
 
-    def update_settings(self, settings: FleetSettings, actor: Actor, why: str, now: int) -> int:
+    def update_settings(
+        self,
+        settings: FleetSettings,
+        actor: Actor,
+        why: str,
+        now: int,
+        base: FleetSettings | None = None,
+    ) -> int:
         with self._db.writing(now) as writer:
-            old, new = asdict(rows.settings(writer.settings)), asdict(settings)
+            stored = rows.settings(writer.settings)
+            if base is not None and stored != base:
+                raise Conflict("the settings were changed meanwhile; read again")
+            old, new = asdict(stored), asdict(settings)
             changed = [
                 f"{name} {old[name]} to {new[name]}" for name in new if new[name] != old[name]
             ]

@@ -108,11 +108,11 @@ def host(row: Any, addresses: Iterable[IPAddress]) -> HostRow:
         enrolled_at=row.enrolled_at,
         enrolled_by=row.enrolled_by,
         certificate_expires=row.certificate_expires,
-        seen=_seen(row),
+        seen=seen(row),
     )
 
 
-def _seen(row: Any) -> Seen:
+def seen(row: Any) -> Seen:
     return Seen(
         row.seen_at,
         row.seen_controller,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -16,7 +16,7 @@ from agent.edge import content_codec, signed
 from agent.pb import policy_pb2 as pb
 from agent.pb import signed_pb2, snapshot_pb2
 from controller import ca
-from controller.records import FleetSettings, HostRow, Target
+from controller.records import FleetPart, FleetSettings, HostRow, Target, VersionRow
 from controller.services.stream_codec import MAX_BYTES
 from controller.storage import Unavailable
 from controller.store import SqlStorage
@@ -548,6 +548,30 @@ def test_a_release_that_was_kept_and_replayed_is_refused_by_who_checks(storage: 
         await one.until("confirm")
         with pytest.raises(ValueError, match="not above what is held"):
             one.take_policy(old)
+        await one.close()
+
+    run(storage, scenario)
+
+
+def test_a_change_that_comes_while_changes_are_read_is_not_lost(
+    storage: SqlStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list of changes and what they touched are read in two transactions."""
+    read, pending = storage.fleet_part, [fleet.port(6381), fleet.port(6382)]
+
+    def overtaken(changes: Sequence[VersionRow]) -> FleetPart:
+        if pending:
+            fleet.apply(storage, pending.pop(0))
+        return read(changes)
+
+    async def scenario(made: Controller) -> None:
+        one = agent(storage)
+        await in_sync(made, one)
+        monkeypatch.setattr(storage, "fleet_part", overtaken)
+        storage.set_quarantine(Target(workload="hermit"), unix() + 600, making.OPERATOR, "", unix())
+        while [r.ports[0].first for r in rules(one) if r.name == "web-to-db"] != [6382]:
+            await one.until("confirm")
+        assert made.publisher.desk.head == storage.head()
         await one.close()
 
     run(storage, scenario)

@@ -8,7 +8,17 @@ import ipaddress
 import pytest
 
 from controller.access_records import Role
-from controller.records import Cause, HostChange, HostQuery, HostRow, Page, Seen, Target
+from controller.records import (
+    STALE_SECONDS,
+    Cause,
+    HostChange,
+    HostQuery,
+    HostRow,
+    HostState,
+    Page,
+    Seen,
+    Target,
+)
 from controller.storage import Conflict, NotFound, Refused
 from controller.store import SqlStorage
 from tests.store.making import NOW, OPERATOR, addresses, certify, join, login
@@ -107,9 +117,23 @@ def test_hosts_are_found_by_label_state_and_page(storage: SqlStorage) -> None:
     assert _names(storage, HostQuery(labels={'a"b.c[0]$': "x"})) == []
     assert _names(storage, HostQuery(labels={"parity": "' OR 1=1 --"})) == []
     assert _names(storage, HostQuery(labels={"nothing": "even"})) == []
-    assert _names(storage, HostQuery(revoked=True)) == ["web-0"]
-    assert _names(storage, HostQuery(lost=False)) == ["web-1"]
-    assert _names(storage, HostQuery(connected=False)) == ["web-2", "web-3", "web-4"]
+    storage.note_seen({"web-2": Seen(at=NOW + 70, controller="ctl-1")}, NOW + 70)
+    later = NOW + 51 + STALE_SECONDS
+    for moment, states, expected in [
+        (NOW + 60, {HostState.REVOKED}, ["web-0"]),
+        (NOW + 60, {HostState.CONNECTED}, ["web-1", "web-2"]),
+        (later, {HostState.CONNECTED}, ["web-2"]),
+        (later, {HostState.SILENT}, ["web-1"]),
+        (later, {HostState.LOST, HostState.SILENT}, ["web-1", "web-3", "web-4"]),
+        (later, {HostState.ENROLLED}, []),
+    ]:
+        query = HostQuery(states=frozenset(states), now=moment)
+        assert _names(storage, query) == expected
+        found = storage.hosts(query, Page()).items
+        assert {host.state(moment) for host in found} == (states if expected else set())
+    join(storage, "web-5")
+    assert _names(storage, HostQuery(states=frozenset({HostState.ENROLLED}))) == ["web-5"]
+    storage.revoke_host("web-5", OPERATOR, "w", NOW)
     first = storage.hosts(HostQuery(), Page(size=3))
     second = storage.hosts(HostQuery(), Page(3, first.next))
     assert [h.name for h in (*first.items, *second.items)] == [f"web-{n}" for n in (1, 2, 3, 4)]

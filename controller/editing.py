@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From one revision to the next: what files, deletions and roll-backs make of the documents that
+are there. Pure.
+
+A document is the same if its text is: another comment is a change, another file or line is not.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from controller.documents import Placed, Revision, read_documents
+from controller.excerpts import excerpts
+from controller.fleet.book import DocumentKey, read_row
+from controller.problems import InputRefused, Problem, refuse
+from controller.records import DocumentRow
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A document as it is kept, and what it says."""
+
+    row: DocumentRow
+    placed: Placed
+
+    @property
+    def key(self) -> DocumentKey:
+        return self.row.kind, self.row.name
+
+
+Items = Mapping[DocumentKey, Item]
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """before, after: every document. put, deleted: those that differ, by key."""
+
+    before: Items
+    after: Items
+    put: tuple[Item, ...]
+    deleted: tuple[DocumentKey, ...]
+
+    @property
+    def revision(self) -> Revision:
+        return Revision(tuple(item.placed for item in self.after.values()))
+
+    def __bool__(self) -> bool:
+        return bool(self.put or self.deleted)
+
+
+def edit(before: Items, after: Items) -> Edit:
+    changed = (item for key, item in after.items() if not _same(before.get(key), item))
+    return Edit(
+        before=before,
+        after=after,
+        put=tuple(sorted(changed, key=lambda item: item.key)),
+        deleted=tuple(sorted(before.keys() - after.keys())),
+    )
+
+
+def _same(one: Item | None, other: Item) -> bool:
+    return one is not None and one.row.text == other.row.text
+
+
+def with_files(before: Items, given: Iterable[Item], *, prune: bool) -> Edit:
+    """prune: documents that stand in no file go."""
+    new = {item.key: item for item in given}
+    kept = {key: item for key, item in before.items() if key in new} if prune else before
+    same = {key: kept[key] for key, item in new.items() if _same(kept.get(key), item)}
+    return edit(before, {**kept, **new, **same})
+
+
+def without(before: Items, gone: Iterable[DocumentKey]) -> Edit:
+    left = set(gone)
+    return edit(before, {key: item for key, item in before.items() if key not in left})
+
+
+def read_files(files: Sequence[tuple[str, bytes]]) -> list[Item]:
+    """Raises InputRefused with what is wrong in any of them."""
+    problems: list[Problem] = []
+    found = []
+    for name, content in files:
+        try:
+            found += excerpts(name, content)
+        except InputRefused as error:
+            problems += error.problems
+    try:
+        placed = read_documents([one.document for one in found]).placed
+    except InputRefused as error:
+        problems += error.problems
+    if problems:
+        raise InputRefused(problems)
+    return [Item(_row(of, excerpt.text), of) for of, excerpt in zip(placed, found, strict=True)]
+
+
+def _row(placed: Placed, text: str) -> DocumentRow:
+    document, source = placed.document, placed.source
+    return DocumentRow(document.kind, document.name, text, source.file, source.line, 0)
+
+
+def check_texts(made: Edit) -> None:
+    """What is stored is read again alone, and has to say what was checked. Raises InputRefused."""
+    for item in made.put:
+        if read_row(item.row).document != item.placed.document:
+            message = "cannot be told apart from its file: put --- on a line of its own around it"
+            raise refuse(item.placed.source, message)
+
+
+class Shelf:
+    """Documents of the store, read; what was read once is not read again. For many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._items: Items = {}
+
+    def items(self, rows: Sequence[DocumentRow]) -> Items:
+        """Raises InputRefused for one that this version does not understand."""
+        with self._lock:
+            known = self._items
+        found = {}
+        for row in rows:
+            item = known.get((row.kind, row.name))
+            if item is None or item.row != row:
+                item = Item(row, read_row(row))
+            found[item.key] = item
+        with self._lock:
+            self._items = found
+        return found
+
+    def older(self, rows: Sequence[DocumentRow], newest: Items) -> Items:
+        """Of an old revision; those that are the same now are those of now."""
+        found = {}
+        for row in rows:
+            now = newest.get((row.kind, row.name))
+            same = now is not None and now.row.text == row.text
+            found[row.kind, row.name] = now if same and now else Item(row, read_row(row))
+        return found
+
+
+def numbered(item: Item) -> DocumentRow:
+    """The row that a new revision gets."""
+    return replace(item.row, since=0)

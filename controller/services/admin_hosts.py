@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts, as administrators see and change them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from agent.pb import admin_pb2 as pb
+from controller import bounds
+from controller.bounds import OutOfBounds
+from controller.records import HostChange, HostQuery, HostRow, HostState, Target
+from controller.services import admin_facts
+from controller.services.admin_calls import Calls, Reasons, now, person, within_bounds
+from controller.services.admin_pages import shrunk
+from controller.services.callers import Code, Context
+from controller.storage import Conflict, NotFound
+
+_TAKEN: Reasons = {Conflict: (Code.FAILED_PRECONDITION, "ADDRESS_TAKEN")}
+
+
+class HostCalls(Calls):
+    """Part of `AdminService`."""
+
+    async def ListHosts(
+        self, request: pb.ListHostsRequest, context: Context
+    ) -> pb.ListHostsResponse:
+        await self._enter(context, "ListHosts")
+        async with within_bounds(context):
+            page = bounds.page(request.page_size, request.page_token)
+            query = HostQuery(bounds.labels(request.labels), _states(request.states), now())
+        shown = await self._shown(context)
+
+        async def answer(size: int) -> pb.ListHostsResponse:
+            found = await self._ask(context, self._storage.hosts, query, page.of(size))
+            return pb.ListHostsResponse(
+                hosts=map(shown, found.items), next_page_token=found.next, total=found.total
+            )
+
+        return await shrunk(page.size, answer)
+
+    async def _shown(self, context: Context) -> Callable[[HostRow], pb.Host]:
+        """Rows as lines, as of this moment."""
+        moment, desk = now(), self._tools.publisher.desk
+        quarantines = await self._ask(context, self._storage.quarantines)
+        lone = {row.target for row in quarantines}
+
+        def line(row: HostRow) -> pb.Host:
+            seen, record = row.seen, desk.record(row.name)
+            newest = desk.releases.get(record.audience) if record is not None else None
+            held = (seen.store_epoch, seen.version)
+            return pb.Host(
+                name=row.name,
+                number=row.number,
+                labels=row.labels,
+                addresses=map(str, row.addresses),
+                state=cast(pb.HostState, row.state(moment).value),
+                quarantined=not row.revoked and Target(host=row.name) in lone,
+                version=seen.version,
+                current=newest is not None and not row.revoked and held >= newest.order[:2],
+                refused=seen.refused if seen.refused_version > seen.version else "",
+                last_seen=seen.at,
+                agent_version=seen.agent_version,
+                trouble=seen.trouble,
+            )
+
+        return line
+
+    async def GetHost(self, request: pb.GetHostRequest, context: Context) -> pb.GetHostResponse:
+        await self._enter(context, "GetHost", request.name)
+        async with within_bounds(context):
+            name = bounds.name(request.name, "name")
+        row = await self._ask(context, self._host, name)
+        facts = await self._ask(context, self._storage.host_facts, name)
+        line = (await self._shown(context))(row)
+        said = admin_facts.read(row, facts, self._tools.publisher.desk)
+        taken = await self._ask(context, self._storage.taken, said.addresses)
+        return pb.GetHostResponse(
+            host=line,
+            networks=map(str, row.networks),
+            addresses_fixed=row.fixed,
+            addresses_refused=admin_facts.refused(row, said, taken),
+            tags_off=not row.tags,
+            nat=row.nat,
+            enrolled=row.enrolled_at,
+            enrolled_by=person(row.enrolled_by),
+            certificate_expires=row.certificate_expires,
+            kernel=said.kernel,
+            workloads=said.workloads,
+            running=said.running,
+            listeners=said.listeners,
+            agent_state=said.state,
+            controller=row.seen.controller if row.seen.streams(now()) else "",
+        )
+
+    def _host(self, name: str) -> HostRow:
+        row = self._storage.host(name)
+        if row is None:
+            raise NotFound(f"no host {name!r} is known")
+        return row
+
+    async def RevokeHost(
+        self, request: pb.RevokeHostRequest, context: Context
+    ) -> pb.RevokeHostResponse:
+        who = await self._enter(context, "RevokeHost", request.name)
+        async with within_bounds(context):
+            name, why = bounds.name(request.name, "name"), bounds.why(request.why)
+        version = await self._change(context, self._storage.revoke_host, who.actor, why, name)
+        # Its stream ends now, and not when all that follows from it has been compiled.
+        await self._tools.publisher.note_revoked()
+        return pb.RevokeHostResponse(version=version)
+
+    async def UpdateHost(
+        self, request: pb.UpdateHostRequest, context: Context
+    ) -> pb.UpdateHostResponse:
+        who = await self._enter(context, "UpdateHost", request.name)
+        async with within_bounds(context):
+            name = bounds.name(request.name, "name")
+            why = bounds.why(request.why, required=False)
+            change = _host_change(request)
+        row = await self._ask(context, self._host, name)
+        async with within_bounds(context):
+            kept = {k: v for k, v in row.labels.items() if k not in change.remove_labels}
+            bounds.labels({**kept, **change.set_labels})
+        update = self._storage.update_host
+        version = await self._change(context, update, who.actor, why, name, change, reasons=_TAKEN)
+        row = await self._ask(context, self._host, name)
+        return pb.UpdateHostResponse(host=(await self._shown(context))(row), version=version)
+
+
+def _states(values: object) -> frozenset[HostState]:
+    try:
+        return frozenset(map(HostState, values))  # type: ignore[call-overload]
+    except ValueError:
+        raise OutOfBounds("states: expected enrolled, connected, silent, lost, revoked") from None
+
+
+def _host_change(request: pb.UpdateHostRequest) -> HostChange:
+    """Raises OutOfBounds."""
+
+    def given(field: str) -> bool:
+        return bool(request.HasField(field))
+
+    return HostChange(
+        set_labels=bounds.labels(request.set_labels),
+        remove_labels=bounds.names(request.remove_labels, "remove_labels"),
+        networks=bounds.networks(request.networks.items) if given("networks") else None,
+        addresses=bounds.addresses(request.addresses.items) if given("addresses") else None,
+        tags=not request.tags_off if given("tags_off") else None,
+        nat=request.nat if given("nat") else None,
+    )

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far a version has come, told for as long as it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import replace
+
+from agent.pb import admin_pb2 as pb
+from controller.records import Seen
+from controller.rollout import Counts
+from controller.services.admin_calls import Calls, now
+from controller.services.callers import (
+    Caller,
+    Code,
+    Context,
+    is_revoked,
+    refuse,
+    refuse_revoked,
+    stored,
+)
+
+EVERY_SECONDS = 0.2
+STORE_SECONDS = 2.0
+"""How often the store is asked for hosts whose streams are elsewhere, and for revocations."""
+
+
+class RolloutCalls(Calls):
+    """Part of `AdminService`."""
+
+    async def WatchRollout(
+        self, request: pb.WatchRolloutRequest, context: Context
+    ) -> AsyncIterator[pb.WatchRolloutResponse]:
+        who = await self._enter(context, "WatchRollout")
+        await self._ready(context)
+        head = self._tools.publisher.desk.head
+        version = request.version or head.version
+        if version > head.version:
+            sentence = f"there is no version {version}; the newest is {head.version}"
+            await refuse(context, Code.NOT_FOUND, "UNKNOWN", sentence)
+        shown: Counts | None = None
+        async for counts in self._counts(context, who, version):
+            if counts != shown:
+                shown = counts
+                yield _message(counts)
+            if counts.done:
+                return
+
+    async def _counts(self, context: Context, who: Caller, version: int) -> AsyncIterator[Counts]:
+        """As it is now and after each pause; ends the call of who may not watch any more."""
+        desk, rollout = self._tools.publisher.desk, self._tools.publisher.rollout
+        order = (desk.head.store_epoch, version)
+        seen: Mapping[str, Seen] = {}
+        asked = float("-inf")
+        while True:
+            loop_time = asyncio.get_running_loop().time()
+            hosts = self._concerned(order)
+            if loop_time - asked >= STORE_SECONDS:
+                asked = loop_time
+                await self._still_admitted(context, who)
+                seen = await self._seen(context, rollout.elsewhere(hosts))
+            yield rollout.count(order, hosts, seen)
+            if await self._told_to_stop():
+                await refuse(context, Code.UNAVAILABLE, "SHUTDOWN", "this controller stops", 1.0)
+
+    async def _told_to_stop(self) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), EVERY_SECONDS)
+        return self._stopping.is_set()
+
+    async def _still_admitted(self, context: Context, who: Caller) -> None:
+        revoked = await stored(context, self._storage.revoked)
+        if is_revoked(who, revoked) or now() >= who.expires:
+            await refuse_revoked(context, who)
+
+    def _concerned(self, order: tuple[int, int]) -> frozenset[str]:
+        """Hosts that are there and whose policy the version changes. Of one that nobody here
+        remembers: those whose newest release is not older."""
+        desk = self._tools.publisher.desk
+        known = self._tools.publisher.rollout.hosts(order[1])
+        if known is not None:
+            return known & desk.records.keys()
+        newer = (a for a, r in desk.releases.current.items() if r.order[:2] >= order)
+        return desk.members(newer)
+
+    async def _seen(self, context: Context, hosts: Iterable[str]) -> Mapping[str, Seen]:
+        found = await self._ask(context, self._storage.seen, hosts) if hosts else {}
+        moment = now()
+        return {
+            name: one if one.streams(moment) else replace(one, controller="")
+            for name, one in found.items()
+        }
+
+
+def _message(counts: Counts) -> pb.WatchRolloutResponse:
+    return pb.WatchRolloutResponse(
+        version=counts.version,
+        hosts=counts.hosts,
+        enforced=counts.enforced,
+        pending=counts.pending,
+        refused=counts.refused,
+        absent=counts.absent,
+        refusals=(pb.HostRefusal(host=host, message=message) for host, message in counts.refusals),
+        done=counts.done,
+    )
