@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Select, and_, case, desc, exists, func, or_, select
 
+from agent.core.flow_summary import MINUTE
 from controller.flow_records import (
     NO_EDGE,
     Edge,
@@ -95,7 +96,7 @@ def _joined(query: Select[Any], chosen: FlowFilter) -> Select[Any]:
     if chosen.host:
         joined = joined.where(hosts.c.name == chosen.host)
     if chosen.since:
-        joined = joined.where(flow_minutes.c.minute >= chosen.since)
+        joined = joined.where(flow_minutes.c.minute > chosen.since - MINUTE)
     if chosen.until:
         joined = joined.where(flow_minutes.c.minute < chosen.until)
     return joined

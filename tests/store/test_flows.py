@@ -132,6 +132,7 @@ def test_edge_knows_when_it_was_seen_first_and_last(storage: SqlStorage, host: i
         (FlowFilter(host="web-1"), {5432, 22, 443}),
         (FlowFilter(host="web-2"), set()),
         (FlowFilter(since=MINUTE), {22, 443}),
+        (FlowFilter(since=MINUTE - 3600), {5432, 22, 443}),
         (FlowFilter(until=MINUTE), {5432}),
         (FlowFilter(since=MINUTE, until=MINUTE + 60), {22}),
     ],
