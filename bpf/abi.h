@@ -95,6 +95,7 @@
 #define GENERATION_FLAG_BITS 16
 
 #define CONTROL_OBSERVE 0x1 // somebody watches: allowed connections make events too
+#define CONTROL_SUM_UP 0x2  // likewise, but the daemon looks for them by itself, many at once
 
 // control[0]: memory-mapped, so that the daemon's store of `generation` is one aligned move.
 struct control {

@@ -168,7 +168,7 @@ INLINE void want_end(struct bpf_sock_ops *ctx, struct control *c, struct socket_
 {
 	u32 flags = ctx->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
 
-	if (s && s->verdict != VERDICT_NONE && (c->flags & CONTROL_OBSERVE)) {
+	if (s && s->verdict != VERDICT_NONE && is_watched(c)) {
 		flags |= BPF_SOCK_OPS_STATE_CB_FLAG;
 		s->since = now_ns() >> SINCE_SHIFT;
 	}
@@ -198,7 +198,7 @@ INLINE void on_state(struct bpf_sock_ops *ctx, struct control *c, struct bpf_soc
 	struct flow_event *event;
 	struct socket_state *s;
 
-	if (ctx->args[1] != TCP_STATE_CLOSE || !(c->flags & CONTROL_OBSERVE))
+	if (ctx->args[1] != TCP_STATE_CLOSE || !is_watched(c))
 		return;
 	s = get_socket(sk);
 	if (!s)
@@ -228,7 +228,7 @@ INLINE void on_state(struct bpf_sock_ops *ctx, struct control *c, struct bpf_soc
 	event->pad = 0;
 	event->answer = 0;
 	event->pad2 = 0;
-	submit_flow_event(event);
+	submit_flow_event(event, wake_watchers(c));
 }
 
 INLINE void on_listen(struct bpf_sock_ops *ctx, struct bpf_sock *sk)

@@ -89,6 +89,7 @@ class GenerationFlag(IntFlag):
 
 class ControlFlag(IntFlag):
     OBSERVE = 0x1
+    SUM_UP = 0x2
 
 
 class ProcessFlag(IntFlag):
