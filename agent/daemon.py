@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import signal
 import sys
 import time
@@ -26,18 +25,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from agent.config import Config
 from agent.core import commands, events, stream
-from agent.core.abi import FlowEvent, FlowKind
 from agent.core.agent import Agent
 from agent.core.commands import Command
 from agent.core.compile import PolicyTooLarge
 from agent.core.control import Control
 from agent.core.events import Event
-from agent.core.flows import describe
-from agent.core.model import Verdict
 from agent.edge import cache_file, cgroups, clock, loader_child, local_server, logs, sd_notify
 from agent.edge.bpffs import BpffsError
 from agent.edge.control_link import ControlLink
 from agent.edge.file_watch import FileWatch
+from agent.edge.flow_feed import FlowFeed
 from agent.edge.flow_log import FlowLog
 from agent.edge.flow_shipper import FlowShipper
 from agent.edge.hasher import Hasher
@@ -55,8 +52,6 @@ POLL_SECONDS = 1.0
 TICK_SECONDS = 5.0
 VERIFY_SECONDS = 2.0
 """How long enforcement can be absent without anybody's knowledge; a look takes a millisecond."""
-SUM_UP_SECONDS = 0.2
-"""The ring has room for 7,000 flow events: 35,000 a second."""
 SWITCH_INTERVAL = 0.0002
 """Reading the facts of a process takes some fifteen system calls, and after each the loop must get
 the interpreter back from a policy that is being compiled: with the usual 5 ms a held connection
@@ -79,27 +74,19 @@ class Daemon:
         self._reader = ProcessReader(place.root, place.mount)
         self._hasher = Hasher(self._reader.hashes, self._tell)
         self._source = _file_source(config, key)
-        self._flows = FlowLog(config.flow_history, self._observers_changed)
         self._view = LocalView(config.instance, host_name, self._agent, self._reader)
-        self._shipper = self._flow_shipper()
-        self._telemetry = Telemetry(config, self._agent, self._shipper)
+        shipper = _shipper(config, self._link, self._view)
+        log = FlowLog(config.flow_history, self._observers_changed)
+        self._flows = FlowFeed(log, shipper, self._view.names_under)
+        self._telemetry = Telemetry(config, self._agent, shipper)
         self._told: deque[Event] = deque()
         self._busy = False
         self._opened = ExitStack()
         self._loaded = False
         self._lost = 0
         self._observe = False
-        self._numbers = itertools.count(1)
-        self._refuser: Refuser
         self._kernel: Kernel
-        self._flow_ring: RingBuffer
         self._tagger: Tagger
-        self._wall_offset_ns = clock.wall_offset_ns()
-
-    def _flow_shipper(self) -> FlowShipper | None:
-        if self._link is None or not self._config.ship_flows:
-            return None
-        return FlowShipper(self._link.ask, self._view.names_under)
 
     async def run(self) -> int:
         """Until told to stop; returns the exit status."""
@@ -112,7 +99,7 @@ class Daemon:
                 number, self._tell, events.StopRequested(signal.Signals(number).name)
             )
         self._open_file_watch()
-        service = local_server.LocalService(self._view, self._flows)
+        service = local_server.LocalService(self._view, self._flows.log)
         server = await local_server.serve(self._config.socket, service)
         self._opened.enter_context(contextlib.closing(self._telemetry))
         tasks = [
@@ -123,7 +110,8 @@ class Daemon:
                 self._tick,
                 self._hasher.work,
                 self._guard_datapath,
-                *((self._shipper.run, self._sum_up) if self._shipper else ()),
+                self._flows.drain,
+                *((self._flows.shipper.run,) if self._flows.shipper else ()),
             )
         ]
         try:
@@ -134,10 +122,7 @@ class Daemon:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            if self._shipper is not None:
-                if self._loaded:
-                    self._consume(self._flow_ring)
-                await self._shipper.close()
+            await self._flows.close()
             if self._link is not None:
                 await self._link.close()
             await server.stop(local_server.STOP_SECONDS)
@@ -183,7 +168,7 @@ class Daemon:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self._wall_offset_ns = clock.wall_offset_ns()
+            self._flows.refresh_clock()
             if self._loaded:
                 self._kernel.refresh_clock()
                 self._look_for_losses()
@@ -198,13 +183,6 @@ class Daemon:
 
     async def _verify(self) -> Event:
         return await asyncio.to_thread(self._kernel.verify)
-
-    async def _sum_up(self) -> None:
-        """The kernel does not wake us for what is in order."""
-        while True:
-            await asyncio.sleep(SUM_UP_SECONDS)
-            if self._loaded:
-                self._consume(self._flow_ring)
 
     def _look_for_losses(self) -> None:
         try:
@@ -246,17 +224,6 @@ class Daemon:
 
     def _observers_changed(self, count: int) -> None:
         self._tell(events.ObserversChanged(count))
-
-    def _flow_seen(self, event: FlowEvent) -> None:
-        if self._shipper is not None:
-            self._shipper.seen(event, self._wall_offset_ns)
-        if event.kind != FlowKind.JUDGED:
-            return
-        if event.verdict == Verdict.ALLOW and not self._flows.watched:
-            return  # it would drive refusals out of the history
-        self._refuser.offer(event)
-        names = self._view.names_under(event.generation)
-        self._flows.add(describe(event, names, self._wall_offset_ns, next(self._numbers)))
 
     # Commands out: short ones at once, long ones by the worker.
 
@@ -347,14 +314,10 @@ class Daemon:
         self._tagger = Tagger(self._reader, self._kernel.processes, self._hasher, self._place.pins)
         self._view.open(self._kernel, self._place.pins)
         refuser = Refuser(self._place.pins.maps, on=self._config.refuse == "reject")
-        self._refuser = self._opened.enter_context(contextlib.closing(refuser))
-        self._telemetry.open(self._place.pins, self._refuser)
+        self._opened.enter_context(contextlib.closing(refuser))
+        self._telemetry.open(self._place.pins, refuser)
         self._listen(self._kernel.process_events(self._tell))
-        self._flow_ring = self._kernel.flow_events(self._flow_seen)
-        self._listen(self._flow_ring)
-        if self._shipper is not None:
-            self._kernel.set_sum_up(on=True)
-            self._opened.callback(self._kernel.set_sum_up, on=False)
+        self._listen(self._flows.open(self._kernel, refuser))
         self._lost = self._kernel.lost_reports()  # of earlier runs: the walk makes up for them
         self._loaded = True
 
@@ -416,6 +379,10 @@ def _link(config: Config, tell: Callable[[Event], None]) -> ControlLink:
     return ControlLink(
         config.identity, config.cache, lifeline=config.controller_lifeline, tell=tell
     )
+
+
+def _shipper(config: Config, link: ControlLink | None, view: LocalView) -> FlowShipper | None:
+    return FlowShipper(link.ask, view.names_under) if link and config.ship_flows else None
 
 
 def _file_source(config: Config, key: Ed25519PublicKey | None) -> SnapshotSource | None:
