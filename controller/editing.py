@@ -66,10 +66,11 @@ def _same(one: Item | None, other: Item) -> bool:
 
 def with_files(before: Items, given: Iterable[Item], *, prune: bool) -> Edit:
     """prune: documents that stand in no file go."""
-    new = {item.key: item for item in given}
-    kept = {key: item for key, item in before.items() if key in new} if prune else before
-    same = {key: kept[key] for key, item in new.items() if _same(kept.get(key), item)}
-    return edit(before, {**kept, **new, **same})
+    found = {item.key: item for item in given}
+    new = {key: item for key, item in found.items() if not _same(before.get(key), item)}
+    kept = found.keys() if prune else before.keys()
+    stay = {key: item for key, item in before.items() if key in kept and key not in new}
+    return edit(before, {**stay, **new})  # in this order: what is wrong together, the new is
 
 
 def without(before: Items, gone: Iterable[DocumentKey]) -> Edit:

@@ -181,7 +181,11 @@ def _seen_as(snapshots: Snapshots, view: _View, protocol: Protocol) -> int:
     entry = next((peer for peer in snapshot.peers if peer.name == view.site.host), None)
     if entry is None:
         stranger = view.site.address is not None and view.site.address in snapshot.managed
-        return Identity.UNPROVEN if stranger else _network_of(snapshot, remote)
+        if stranger:
+            return Identity.UNPROVEN
+        if remote.network is None:  # by its host's address, which a network of rules may hold
+            return policy.network_identity(snapshot, view.site.address)
+        return _network_of(snapshot, remote)
     if remote.judges and _proves(snapshots, snapshot, entry, protocol):
         return remote.identity
     if entry.tags_off:

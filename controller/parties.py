@@ -63,7 +63,7 @@ def _host(snapshots: Snapshots, text: str) -> Party:
     name = text.removeprefix("host:")
     known = sorted({peer.name for s in snapshots.values() for peer in s.peers})
     if name not in known:
-        raise UnknownParty(f"there is no host {name!r}{_some(known)}")
+        raise UnknownParty(f"there is no host {name!r}{some(known)}")
     return Party(text, {"segment": "default"}, Identity.HOST, (name,))
 
 
@@ -90,7 +90,7 @@ def _workload(snapshots: Snapshots, text: str) -> Party:
     names = sorted(full_name.partition("/")[2] for full_name in known)
     raise UnknownParty(
         f"expected a workload, host:NAME, an address, a network or world, got {text[:80]!r}"
-        f"{_some(names)}"
+        f"{some(names)}"
     )
 
 
@@ -112,7 +112,8 @@ def _homes(snapshots: Snapshots, identity: int) -> tuple[str, ...]:
     return tuple(sorted(homes))
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The end of a sentence about a name that there is not."""
     if not names:
         return ""
     more = " ..." if len(names) > _SHOWN else ""

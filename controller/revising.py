@@ -130,9 +130,10 @@ def _judged(
     found = examine(holding, numbers.workloads, rows.hosts)
     problems, warnings = list(found.problems), [*warnings, *found.warnings]
     if problems and len(holding.placed) < len(revision.placed):
-        lasting = set(examine(revision, numbers.workloads, rows.hosts).problems)
-        warnings += [problem for problem in problems if problem not in lasting]
-        problems = [problem for problem in problems if problem in lasting]
+        whole = examine(revision, numbers.workloads, rows.hosts).problems
+        lasting = {(p.source, p.field) for p in whole}  # its words name what there is
+        warnings += [p for p in problems if (p.source, p.field) not in lasting]
+        problems = [p for p in problems if (p.source, p.field) in lasting]
     return problems, warnings
 
 

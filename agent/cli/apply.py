@@ -18,6 +18,7 @@ from agent.cli.output import Exit, fail, output_option, print_json, print_line, 
 from agent.cli.remote import Bounded, administration
 from agent.cli.remote_options import Waiting, controller_option, wait_options, why_option
 from agent.cli.rollout import conclude
+from agent.cli.values import counted
 from agent.pb import admin_pb2 as pb
 from controller.problems import InputRefused
 
@@ -111,10 +112,6 @@ def outcome(answer: pb.ApplyResponse) -> str:
     if answer.changes_total:
         return f"dry run, nothing was changed: {count}"
     return "nothing to change: the newest revision says all of it"
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _print_changes(changes: Sequence[pb.DocumentChange], total: int) -> None:

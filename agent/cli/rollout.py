@@ -29,6 +29,7 @@ from agent.cli.output import (
 )
 from agent.cli.remote import Bounded, administration
 from agent.cli.remote_options import Waiting, controller_option
+from agent.cli.values import counted
 from agent.edge import enrolment_client
 from agent.pb import admin_pb2 as pb
 
@@ -100,7 +101,7 @@ def watched(admin: Bounded, version: int, seconds: int | None) -> Watched:
     except grpc.RpcError as error:
         progress.end()
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            late = f"after {seconds} s {states[0].pending} hosts have not answered; {again}"
+            late = f"after {seconds} s {_unanswered(states[0].pending)}; {again}"
             return Watched(states[0], late, Exit.REFUSED)
         if not version:
             raise
@@ -108,6 +109,10 @@ def watched(admin: Bounded, version: int, seconds: int | None) -> Watched:
         return Watched(states[0], f"{told.sentence}; {again}", told.status)
     progress.end()
     return Watched(states[0]) if ended else Watched(states[0], again, Exit.REFUSED)
+
+
+def _unanswered(pending: int) -> str:
+    return f"{counted(pending, 'host')} {'has' if pending == 1 else 'have'} not answered"
 
 
 def conclude(

@@ -92,6 +92,11 @@ def label_changes(texts: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     return given, removed
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 host", "2 hosts"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def labels_text(labels: Mapping[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 

@@ -8,6 +8,7 @@ from controller.services.admin_calls import Tools
 from controller.services.admin_hosts import HostCalls
 from controller.services.admin_policy import PolicyCalls
 from controller.services.admin_rollout import RolloutCalls
+from controller.services.admin_settings import SettingsCalls
 from controller.services.admin_tokens import TokenCalls
 from controller.services.admin_views import ViewCalls
 from controller.services.serving import Service
@@ -20,6 +21,7 @@ class AdminServicer(
     HostCalls,
     PolicyCalls,
     ViewCalls,
+    SettingsCalls,
     RolloutCalls,
     admin_pb2_grpc.AdminServiceServicer,
 ):

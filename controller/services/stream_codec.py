@@ -163,7 +163,9 @@ def encode(action: Action, desk: Desk, own: Self) -> bytes | None:
         case Welcome():
             return field(down.WELCOME_FIELD_NUMBER, serialised(_welcome(action, desk, own)))
         case SendRecord():
-            envelope = _sealed(_record(action.record), signed.HOST_RECORD, desk.sealing)
+            envelope = _sealed(
+                serialised(host_record(action.record)), signed.HOST_RECORD, desk.sealing
+            )
             update = pb.HostRecordUpdate(nonce=action.nonce, record=envelope)
             return field(down.HOST_RECORD_FIELD_NUMBER, serialised(update))
         case SendKeys():
@@ -220,20 +222,18 @@ def _sealed(payload: bytes, context: bytes, sealing: Sealing | None) -> signed_p
     return signed.seal(payload, context, sealing.key)
 
 
-def _record(said: HostRecordFields) -> bytes:
-    return serialised(
-        pb.HostRecord(
-            store_epoch=said.store_epoch,
-            serial=said.serial,
-            host=said.host,
-            host_name=said.name,
-            trust_domain=said.trust_domain,
-            audience=said.audience,
-            addresses=[address.packed for address in said.addresses],
-            tags_off=said.tags_off,
-            nat=said.nat,
-            issued=said.issued,
-        )
+def host_record(said: HostRecordFields) -> pb.HostRecord:
+    return pb.HostRecord(
+        store_epoch=said.store_epoch,
+        serial=said.serial,
+        host=said.host,
+        host_name=said.name,
+        trust_domain=said.trust_domain,
+        audience=said.audience,
+        addresses=[address.packed for address in said.addresses],
+        tags_off=said.tags_off,
+        nat=said.nat,
+        issued=said.issued,
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +17,11 @@ import pytest
 
 from agent.core.content import Section
 from agent.pb import admin_pb2 as pb
-from agent.pb import admin_pb2_grpc, enrolment_pb2, snapshot_pb2
+from agent.pb import admin_pb2_grpc, enrolment_pb2, policy_pb2, snapshot_pb2
 from controller.access_records import HostGrant, Role
 from controller.storage import Storage
 from tests.control import fleet
-from tests.control.agent import Agent, Held
+from tests.control.agent import Agent, Held, Refused, reason_of
 from tests.lab.waiting import wait_until
 from tests.server import client
 from tests.server.client import Refusal
@@ -29,7 +30,6 @@ from tests.unit.policies import BASE, WEB_TO_DB
 
 POLICY = BASE + WEB_TO_DB
 PATIENCE = 60.0
-Problems = list[tuple[str, int, str]]
 
 
 def file(text: str, name: str = "p.yaml") -> pb.PolicyFile:
@@ -130,20 +130,12 @@ class Follower:
                 await self.agent.take(down)
             self.ended = ("OK", "")
         except grpc.aio.AioRpcError as error:
-            self.ended = (error.code().name, _reason(error))
+            self.ended = (error.code().name, reason_of(error))
         finally:
             await self.agent.close()
 
     def _refuse(self, update: Any) -> int:
-        from tests.control.agent import Refused
-
-        raise Refused(7, "the lab refuses")
-
-
-def _reason(error: grpc.aio.AioRpcError) -> str:
-    from tests.control.agent import reason_of
-
-    return reason_of(error)
+        raise Refused(policy_pb2.NACK_REASON_KERNEL, "the kernel is full")
 
 
 @dataclass
@@ -162,7 +154,7 @@ class Hosts:
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(PATIENCE)
+        self._wait_for(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         assert self._thread is not None
         self._thread.join(PATIENCE)
@@ -177,15 +169,30 @@ class Hosts:
     def enrol(
         self, name: str, address: str = "", labels: Mapping[str, str] | None = None
     ) -> fleet.Identity:
-        roots, key = client.roots(self.storage), client.new_key()
         grant = HostGrant(name, labels or {})
-        token = client.host_token(self.storage, grant, int(time.time()))
-        packed = [_packed(address)] if address else []
+        return self.join(name, client.host_token(self.storage, grant, int(time.time())), address)
+
+    def join(self, name: str, token: str, address: str = "") -> fleet.Identity:
+        """By a token that is there."""
+        roots, key = client.roots(self.storage), client.new_key()
+        packed = [ipaddress.ip_address(address).packed] if address else []
         facts = enrolment_pb2.HostFacts(agent_version="1.2.3", kernel="6.1", addresses=packed)
         request = enrolment_pb2.EnrolRequest(token=token, csr=client.csr(key), facts=facts)
         made = client.enrol(self.served, roots, request)
         chain = made.credentials.certificate_chain
         return fleet.Identity(name, made.host, 0, chain, client.key_pem(key), roots)
+
+    def say(self, follower: Follower, **message: Any) -> None:
+        """On its stream, beside what it answers."""
+        self._wait_for(follower.agent.say(**message))
+
+    def outcome(self, agent: Agent) -> tuple[str, str]:
+        """Code and reason of a stream that is not to be."""
+        found: tuple[str, str] = self._wait_for(agent.outcome(f"localhost:{self.served.main}"))
+        return found
+
+    def _wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE)
 
     def follow(self, identity: fleet.Identity, *, refuses: bool = False) -> Follower:
         """Once it has heard of the policy."""
@@ -196,9 +203,3 @@ class Hosts:
         kind = "policy" if refuses else "in_sync"
         wait_until(lambda: kind in follower.agent.kinds, f"a stream to say {kind}", PATIENCE)
         return follower
-
-
-def _packed(address: str) -> bytes:
-    import ipaddress
-
-    return ipaddress.ip_address(address).packed

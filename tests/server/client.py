@@ -9,7 +9,8 @@ from __future__ import annotations
 import secrets
 import socket
 import ssl
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import grpc
 from cryptography import x509
@@ -61,25 +62,26 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """reason: of ErrorInfo. retry: seconds of RetryInfo, None if there is none."""
+    """reason, details: of ErrorInfo. retry: seconds of RetryInfo, None if there is none."""
 
     code: grpc.StatusCode
     reason: str
     text: str
     retry: float | None
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 def refusal(error: grpc.RpcError) -> Refusal:
     status = rpc_status.from_call(error)
-    reason, retry = "", None
+    reason, retry, said = "", None, dict[str, str]()
     for detail in status.details if status else ():
         info, delay = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
         if detail.Unpack(info):
             assert info.domain == "cordon"
-            reason = info.reason
+            reason, said = info.reason, dict(info.metadata)
         elif detail.Unpack(delay):
             retry = delay.retry_delay.seconds + delay.retry_delay.nanos / 1e9
-    return Refusal(error.code(), reason, error.details() or "", retry)
+    return Refusal(error.code(), reason, error.details() or "", retry, said)
 
 
 def channel(port: int, roots: bytes, identity: Identity | None = None) -> grpc.Channel:
