@@ -32,7 +32,8 @@ class ControllerConfig:
     """name: in its certificate and in logs. advertise: what agents are told.
 
     names: DNS names and addresses in its certificate. listen_metrics: empty for none.
-    flow_days, flow_edge_days: how long flow records, and edges, are kept.
+    flow_days, flow_edge_days: how long flow records, and edges, are kept. flow_rows: how
+    many records at most.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ControllerConfig:
     max_streams: int = 20_000
     flow_days: int = 7
     flow_edge_days: int = 180
+    flow_rows: int = 20_000_000
 
     @property
     def master_key(self) -> Path:
@@ -188,4 +190,5 @@ _READERS: Mapping[str, Callable[[object], object]] = {
     "max_streams": _number(1, 1_000_000),
     "flow_days": _number(1, 3650),
     "flow_edge_days": _number(1, 3650),
+    "flow_rows": _number(1000, 10_000_000_000),
 }

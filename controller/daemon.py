@@ -78,13 +78,12 @@ def _joining_services(parts: Parts) -> Sequence[Service]:
 
 def _background(parts: Parts) -> Sequence[Callable[[], Awaitable[None]]]:
     """Runs from before the ports are open until the end."""
-    config = parts.config
     return [
         Sweeper(parts.storage).run,
         parts.publisher.run,
         parts.policy.watcher.run,
         parts.flows.run,
-        FlowSweeper(parts.storage, config.flow_days, config.flow_edge_days).run,
+        FlowSweeper(parts.storage, parts.config).run,
     ]
 
 

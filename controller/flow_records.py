@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from agent.core.allow import Document, allow_document
@@ -113,16 +113,22 @@ class SeenEdge:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a sweep leaves: minutes and edges not older than these. most: rows at once."""
+    """What sweeps leave: minutes and edges not older than these, and not more than so many.
+
+    at_once: rows that one sweep removes of each.
+    """
 
     minutes_from: int
     edges_from: int
-    most: int = field(default=5000)
+    most_minutes: int = 20_000_000
+    most_edges: int = 1_000_000
+    at_once: int = 5000
 
 
 def opening(edge: Edge) -> Document | None:
-    """The smallest Allow that would open a refused edge; None where none would help."""
-    if edge.verdict not in ("refuse", "audit") or edge.reason != "no_rule":
+    """The smallest Allow that would open a refused edge; None where none would help, or where it is
+    not known which: records of ICMP do not say the type."""
+    if edge.verdict not in ("refuse", "audit") or edge.reason != "no_rule" or not edge.port:
         return None
     source, target = _party(edge.source), _party(edge.destination)
     if source is None or target is None:

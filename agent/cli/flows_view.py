@@ -75,8 +75,8 @@ def edge_row(edge: pb.FlowEdge) -> Row:
 
 
 def service(told: pb.FlowRecord | pb.Talker | pb.FlowEdge) -> str:
-    """ "tcp/443"; empty for a sum without sides."""
-    return f"{told.protocol}/{told.port}" if told.protocol else ""
+    """ "tcp/443", "icmp"; empty for a sum without sides."""
+    return f"{told.protocol}/{told.port}" if told.port else told.protocol
 
 
 def why(told: pb.FlowRecord | pb.FlowEdge) -> str:

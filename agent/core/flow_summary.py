@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from agent.core.abi import FlowEvent, FlowKind
 from agent.core.flows import Names, enum_name, proof_name, protocol_name
-from agent.core.model import Direction, Identity, Proof, Reason, Verdict
+from agent.core.model import Direction, Identity, Protocol, Reason, Verdict
 
 MINUTE = 60
 MAX_KINDS = 2000
@@ -23,6 +23,7 @@ MAX_MINUTES = 3
 """Open at once: the last one, this one, and one more for a clock that jumps."""
 FOLDED, SUPPRESSED = "folded", "suppressed"
 MAX_NAME = 128
+_WITH_PORTS = (Protocol.TCP, Protocol.UDP)
 MAX_PATH = 256
 
 
@@ -167,11 +168,18 @@ def _raw(event: FlowEvent, executable: str) -> _Raw:
         event.peer,
         event.proof,
         event.protocol,
-        event.remote_port if event.direction == Direction.EGRESS else event.local_port,
+        _port(event),
         executable,
         event.remote_address if tells else b"",
         event.generation,
     )
+
+
+def _port(event: FlowEvent) -> int:
+    """The service's. An event of ICMP has an echo's identifier in its place."""
+    if event.protocol not in _WITH_PORTS:
+        return 0
+    return event.remote_port if event.direction == Direction.EGRESS else event.local_port
 
 
 def _kind(raw: _Raw, names: Names) -> Kind:
@@ -184,7 +192,7 @@ def _kind(raw: _Raw, names: Names) -> Kind:
         rule=names.rule(raw.rule)[:MAX_NAME] or (str(raw.rule) if raw.rule else ""),
         source=local if egress else peer,
         destination=peer if egress else local,
-        proof=proof_name(raw.proof) if raw.proof in set(Proof) else "",
+        proof=proof_name(raw.proof),
         protocol=protocol_name(raw.protocol),
         port=raw.port,
         executable=raw.executable[:MAX_PATH],

@@ -56,7 +56,7 @@ class Telemetry:
         self.registry.register(self._collector)
         self.registry.register(_Others(self))
         if shipper is not None:
-            self.registry.register(_Flows(shipper))
+            self.registry.register(FlowCollector(shipper))
         ProcessCollector(registry=self.registry)
         self._attestations = Counter(
             "cordon_attestations",
@@ -162,7 +162,7 @@ class _Others(Collector):
         ]
 
 
-class _Flows(Collector):
+class FlowCollector(Collector):
     """What became of flow records, in judgements."""
 
     def __init__(self, shipper: FlowShipper) -> None:

@@ -13,6 +13,7 @@ from collections import deque
 from agent.edge import clock, logs
 from agent.pb import flow_pb2 as pb
 from agent.pb import flow_pb2_grpc
+from controller.config import ControllerConfig
 from controller.flow_records import FlowBatch, Kept
 from controller.ratelimit import Buckets, Rate
 from controller.services import flow_codec, metrics
@@ -34,8 +35,9 @@ GATHER_SECONDS = 0.25
 MOST_WAITING = 50_000
 MOST_AT_ONCE = 20_000
 """Records."""
-REQUESTS = Rate(burst=120, per_second=2)
-"""Of one host: usual is one a minute; after an outage as many as its agent may keep."""
+REQUESTS = Rate(burst=120, per_second=0.1)
+"""Of one host: usual is one a minute, five where an agent's own bound is reached, after an outage
+as many as it may keep."""
 BUSY_SECONDS = 10.0
 READY_SECONDS = 10.0
 SWEEP_SECONDS = 60.0
@@ -164,12 +166,13 @@ def service(publisher: Publisher, collector: Collector) -> Service:
 
 
 class FlowSweeper:
-    """Removes what is older than it is to be kept, a part at a time, so that nobody waits long."""
+    """Removes what is older than it is to be kept, or more, a part at a time: nobody waits long."""
 
-    def __init__(self, storage: FlowStorage, days: int, edge_days: int) -> None:
+    def __init__(self, storage: FlowStorage, config: ControllerConfig) -> None:
         self._storage = storage
-        self._seconds = days * DAY
-        self._edge_seconds = edge_days * DAY
+        self._seconds = config.flow_days * DAY
+        self._edge_seconds = config.flow_edge_days * DAY
+        self._most = config.flow_rows
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -183,7 +186,7 @@ class FlowSweeper:
 
     async def sweep(self, now: int) -> None:
         """Raises StorageError."""
-        kept = Kept(now - self._seconds, now - self._edge_seconds)
+        kept = Kept(now - self._seconds, now - self._edge_seconds, self._most)
         for _ in range(SWEEPS_AT_ONCE):
             if not await asyncio.to_thread(self._storage.sweep_flows, kept):
                 return

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, case, delete, insert, or_, select
+from sqlalchemy import Connection, Select, Table, case, delete, func, insert, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from controller.flow_records import Edge, FlowBatch, FlowRecord, Kept
@@ -42,31 +42,18 @@ class FlowMethods:
             return len(told)
 
     def sweep_flows(self, kept: Kept) -> int:
-        old_minutes = (
-            select(flow_minutes.c.id)
-            .where(flow_minutes.c.minute < kept.minutes_from)
-            .order_by(flow_minutes.c.minute)
-            .limit(kept.most)
-        )
-        old_edges = (
-            select(flow_edges.c.key)
-            .where(flow_edges.c.last_seen < kept.edges_from)
-            .order_by(flow_edges.c.key)
-            .limit(kept.most)
-        )
         with self._db.reading() as connection:  # mostly nothing: then nothing is locked
-            due = (old_minutes.limit(1), old_edges.limit(1))
-            if not any(connection.execute(query).first() for query in due):
-                return 0
+            sweeps = (_old_minutes(connection, kept), _old_edges(connection, kept))
+            due = [(table, old) for table, old in sweeps if connection.execute(old).first()]
+        if not due:
+            return 0
         with self._db.appending() as connection:
-            gone = [
-                connection.execute(delete(flow_minutes).where(flow_minutes.c.id.in_(old_minutes))),
-                connection.execute(delete(flow_edges).where(flow_edges.c.key.in_(old_edges))),
-                connection.execute(
-                    delete(flow_senders).where(flow_senders.c.at < kept.minutes_from)
-                ),
-            ]
-            return sum(result.rowcount for result in gone[:2])
+            forgotten = flow_senders.c.at < kept.minutes_from
+            connection.execute(delete(flow_senders).where(forgotten))
+            return sum(
+                connection.execute(delete(table).where(old.selected_columns[0].in_(old))).rowcount
+                for table, old in due
+            )
 
     def _insert(self, table: Any) -> Any:
         """One that knows ON CONFLICT."""
@@ -98,6 +85,26 @@ class FlowMethods:
             index_elements=["key"],
             set_={"first_seen": first, "last_seen": last, "count": held.count + given.count},
         )
+
+
+def _old_minutes(connection: Connection, kept: Kept) -> tuple[Table, Select[Any]]:
+    """Numbers grow with time, so the span of them says how many there are at most."""
+    number, minute = flow_minutes.c.id, flow_minutes.c.minute
+    chosen = select(number).limit(kept.at_once)
+    oldest = connection.scalar(select(func.min(number))) or 0
+    surplus = (connection.scalar(select(func.max(number))) or 0) - kept.most_minutes
+    if oldest and oldest <= surplus:
+        return flow_minutes, chosen.where(number <= surplus).order_by(number)
+    return flow_minutes, chosen.where(minute < kept.minutes_from).order_by(minute)
+
+
+def _old_edges(connection: Connection, kept: Kept) -> tuple[Table, Select[Any]]:
+    key, last = flow_edges.c.key, flow_edges.c.last_seen
+    count = connection.scalar(select(func.count()).select_from(flow_edges)) or 0
+    chosen = select(key).order_by(last, key)
+    if count > kept.most_edges:
+        return flow_edges, chosen.limit(min(kept.at_once, count - kept.most_edges))
+    return flow_edges, chosen.where(last < kept.edges_from).limit(kept.at_once)
 
 
 def _edge_values(records: Iterable[FlowRecord]) -> list[dict[str, Any]]:

@@ -213,13 +213,24 @@ def test_new_edge_is_one_whose_two_sides_were_never_seen_on_that_port(
 def test_what_is_older_goes_a_part_at_a_time(storage: SqlStorage, host: int) -> None:
     told = [record(WEB_DB._replace(port=p), MINUTE - p * 60) for p in range(10)]
     storage.add_flows([batch(host, *told)], NOW)
-    kept = Kept(MINUTE - 4 * 60, MINUTE - 7 * 60, most=2)
+    kept = Kept(MINUTE - 4 * 60, MINUTE - 7 * 60, at_once=2)
     sweeps = []
     while gone := storage.sweep_flows(kept):
         sweeps.append(gone)
     assert max(sweeps) <= 4
     assert {found.edge.port for found in everything(storage)} == set(range(5))
     assert {edge.port for edge in edges(storage)} == set(range(8))
+
+
+def test_what_is_too_much_goes_the_oldest_first(storage: SqlStorage, host: int) -> None:
+    for number in range(10):
+        told = record(WEB_DB._replace(port=number), MINUTE + number * 60)
+        storage.add_flows([batch(host, told, sequence=number + 1)], NOW)
+    kept = Kept(0, 0, most_minutes=6, most_edges=8, at_once=3)
+    while storage.sweep_flows(kept):
+        pass
+    assert {found.edge.port for found in everything(storage)} == set(range(4, 10))
+    assert {edge.port for edge in edges(storage)} == set(range(2, 10))
 
 
 def test_sender_that_is_long_gone_is_forgotten(storage: SqlStorage, host: int) -> None:

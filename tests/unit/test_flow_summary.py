@@ -67,6 +67,15 @@ def test_source_is_who_opened_it_and_the_port_is_the_service_s() -> None:
     assert record.kind.port == 5432
 
 
+@pytest.mark.parametrize("protocol", [Protocol.ICMP, Protocol.ICMPV6, Protocol.OTHER])
+def test_what_has_no_ports_has_none_though_the_kernel_keeps_an_identifier_there(
+    protocol: Protocol,
+) -> None:
+    pings = [(ALLOWED._replace(protocol=protocol, remote_port=p), MINUTE) for p in range(5)]
+    (record,) = summed(pings).take_all()
+    assert (record.kind.port, record.sums.count) == (0, 5)
+
+
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
