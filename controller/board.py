@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from agent.core.content import EMPTY, Entries
 from controller import keyserver
 from controller.fleet.assemble import Content
 from controller.fleet.changes import HostRecordFields, Touched
@@ -157,13 +158,34 @@ class Desk:
     def record(self, name: str) -> HostRecordFields | None:
         return self.records.get(name)
 
+    def newest(self, name: str) -> tuple[int, int] | None:
+        """(store_epoch, version) of what the host should hold; None for one that is not here."""
+        record = self.records.get(name)
+        found = self.releases.get(record.audience) if record is not None else None
+        return found.order[:2] if found is not None else None
+
+    def entries(self, name: str) -> Entries:
+        """Of a host's newest release; empty for one that is not here."""
+        record = self.records.get(name)
+        found = self.releases.get(record.audience) if record is not None else None
+        known = self.releases.known(found.digest) if found is not None else None
+        return known.entries if known is not None else EMPTY
+
+    def moved(self, batch: Batch) -> frozenset[str]:
+        """Hosts that come by it to another audience, asked before it is applied."""
+        pairs = ((self.records.get(name), record) for name, record in batch.records.items())
+        return frozenset(
+            record.name
+            for before, record in pairs
+            if before is not None and record is not None and before.audience != record.audience
+        )
+
     def release(self, audience: bytes, held: HeldPolicy | None) -> Release | None:
         found = self.releases.get(audience)
         if found is None or held is None or found.order[:2] > held.order:
             return found
-        if found.head == self.head or (
-            found.digest == held.digest and found.order[:2] == held.order
-        ):
+        same = found.digest == held.digest and held.is_of(audience)
+        if found.head == self.head or (same and found.order[:2] == held.order):
             return found
         # The host comes from an audience that was changed later than this one.
         self.releases.renew(again := self.renewed(audience))

@@ -12,7 +12,8 @@ from controller.talk import HeldPolicy, Hello
 def held_of(release: Release) -> HeldPolicy:
     """What a host holds that has acknowledged it."""
     head = release.head
-    return HeldPolicy(head.store_epoch, head.version, release.digest, release.expires)
+    order = head.store_epoch, head.version
+    return HeldPolicy(*order, release.digest, release.expires, release.audience)
 
 
 def held_keys(board: Board, held: HeldPolicy | None, said: HeldKeys) -> HeldKeys:
@@ -26,11 +27,11 @@ def held_keys(board: Board, held: HeldPolicy | None, said: HeldKeys) -> HeldKeys
 
 
 def wants(board: Board, held: HeldPolicy | None, target: Release) -> bool:
-    """Whether the host should get this release; the same content only if its time is at its half,
-    or ends earlier than was said."""
+    """Whether the host should get this release; the same content only for another audience, if its
+    time is at its half, or if it ends earlier than was said."""
     if held is None or held.digest != target.digest:
         return True
-    if held.store_epoch != target.head.store_epoch:
+    if held.store_epoch != target.head.store_epoch or not held.is_of(target.audience):
         return True
     if target.until is not None and held.expires > target.until:
         return True

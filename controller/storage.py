@@ -111,7 +111,7 @@ class FleetStorage(Protocol):
         """A batch. A host that was lost is back, which makes a version."""
 
     def seen(self, names: Iterable[str]) -> Mapping[str, Seen]:
-        """What is known of these hosts; those that are not enrolled are left out."""
+        """What is known of these hosts but for their reports; who is not enrolled is left out."""
 
     def end_leases(self, silent_since: int, now: int) -> Sequence[str]:
         """Hosts not seen since then are lost, each once however many controllers ask."""

@@ -42,16 +42,21 @@ class AwayReason(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class HeldPolicy:
-    """What an agent has in force."""
+    """What an agent has in force. audience: empty if it does not say."""
 
     store_epoch: int
     version: int
     digest: bytes
     expires: int
+    audience: bytes = b""
 
     @property
     def order(self) -> tuple[int, int]:
         return self.store_epoch, self.version
+
+    def is_of(self, audience: bytes) -> bool:
+        """Whether it may stay where this audience's content is the same."""
+        return self.audience in (b"", audience)
 
 
 class Event:

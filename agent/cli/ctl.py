@@ -8,6 +8,7 @@ for the compiler, and a host that only asks its agent needs none of it.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -122,6 +123,7 @@ def main() -> None:
         sys.exit("cordonctl: stdout is closed, there is nowhere to write the answer")
     if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal's encoding lacks is escaped
         sys.stdout.reconfigure(errors="backslashreplace")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what grpc has to say, we say in sentences
     cordonctl(prog_name="cordonctl")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from agent.cli.kinds import kind_of
-from agent.cli.local_view import as_dict
+from agent.cli.local_view import Row, as_dict
 from agent.cli.output import (
     Exit,
     fail,
@@ -120,6 +120,12 @@ def history_command(limit: int, controllers: tuple[str, ...], output: str) -> No
     )  # fmt: skip
 
 
+def who(spiffe_id: str) -> str:
+    """Without what is the same for all of a fleet: "admin/operator/olga"."""
+    path = spiffe_id.removeprefix("spiffe://").partition("/")[2]
+    return path or spiffe_id
+
+
 @click.command("audit")
 @click.option("--since", type=Moment(ahead=False), default=0, help="A time, or how long ago: 2h.")
 @limit_option(50)
@@ -145,11 +151,18 @@ def audit_command(since: int, limit: int, controllers: tuple[str, ...], output: 
     if output == "json":
         print_json([as_dict(one) for one in found])
         return
-    print_table(
-        _AUDIT,
-        [
-            (one.number, moment_text(one.at), one.who, getattr(one, "from"), one.what, one.object,
-             one.version or "", one.refused, one.why)
-            for one in found
-        ],
-    )  # fmt: skip
+    print_table(_AUDIT, map(_audit_row, found))
+
+
+def _audit_row(one: pb.AuditEntry) -> Row:
+    return (
+        one.number,
+        moment_text(one.at),
+        who(one.who),
+        getattr(one, "from"),
+        one.what,
+        one.object,
+        one.version or "",
+        one.refused,
+        one.why,
+    )

@@ -17,7 +17,7 @@ import click
 from agent.cli import credentials
 from agent.cli.credentials import Login, NotLoggedIn
 from agent.cli.local_view import as_dict, word_of
-from agent.cli.output import Exit, fail, output_option, print_facts, print_json
+from agent.cli.output import Exit, fail, output_option, print_facts, print_json, print_line
 from agent.cli.remote import administration, require_endpoint, told_of
 from agent.cli.remote_options import controller_option
 from agent.cli.values import moment_text
@@ -74,7 +74,7 @@ def login_command(
     if output == "json":
         print_json(_as_json(login))
     else:
-        click.echo(
+        print_line(
             f"logged in as {login.name}, {login.role}, of {login.trust_domain}; "
             f"the certificate lives until {moment_text(login.expires)}"
         )
@@ -184,9 +184,9 @@ def logout_command() -> None:
     except StateError as error:
         fail([str(error)], Exit.REFUSED)
     if login:
-        click.echo(f"logged out, {login.name} of {login.trust_domain}")
+        print_line(f"logged out, {login.name} of {login.trust_domain}")
     else:
-        click.echo("logged out" if found else "there was no login")
+        print_line("logged out" if found else "there was no login")
 
 
 @click.command("whoami")

@@ -56,12 +56,15 @@ ADVICE: Mapping[str, tuple[Exit, str]] = {
         "ask an operator for another one, or run `cordon-controller token` on the controller's "
         "machine",
     ),
-    "UNKNOWN": (Exit.REFUSED, "see the names with the command that lists them"),
+    "UNKNOWN": (Exit.REFUSED, "`cordonctl {lists}` shows what there is"),
     "CONFLICT": (
         Exit.REFUSED,
         "look at `cordonctl history` and `diff`, then try again with what has become of it",
     ),
-    "LAST_OPERATOR": (Exit.REFUSED, "make another operator first: `cordonctl token create`"),
+    "LAST_OPERATOR": (
+        Exit.REFUSED,
+        "`cordonctl token create --admin NAME --role operator` makes a token for one",
+    ),
     "TOO_MANY": (Exit.REFUSED, "lift one first: `cordonctl quarantine list`"),
     "HOST_EXISTS": (Exit.REFUSED, "revoke the host, or replace it: --replace"),
     "ADDRESS_TAKEN": (Exit.REFUSED, "see which host has it: `cordonctl hosts list`"),
@@ -72,23 +75,38 @@ ADVICE: Mapping[str, tuple[Exit, str]] = {
 }
 
 
+LISTS: Mapping[str, str] = {
+    "DeleteDocuments": "get",
+    "Explain": "get workload",
+    "GetDocuments": "get",
+    "LiftQuarantine": "quarantine list",
+    "RevokeAdministrator": "admins list",
+    "RevokeToken": "token list",
+    "Rollback": "history",
+    "WatchRollout": "history",
+}
+"""What shows the names that a method takes; `hosts list` for the others."""
+
+
 def told(refusal: Refusal, call: Call) -> Told:
     """The sentence about a call that failed, and the exit status."""
     known = ADVICE.get(refusal.reason)
     if known is None:
         return _without_reason(refusal, call)
     status, advice = known
-    return Told(
-        _joined(f"controller {call.controller}: {_text(refusal)}", _filled(advice, refusal)), status
-    )
+    if (call.method, refusal.reason) == ("Explain", "UNKNOWN"):
+        status = Exit.BAD_INPUT  # 1 is what `explain` says of a connection
+    said = f"controller {call.controller}: {_text(refusal)}"
+    return Told(_joined(said, _filled(advice, refusal, call)), status)
 
 
 def _text(refusal: Refusal) -> str:
     return refusal.text.rstrip(".") or refusal.reason.lower().replace("_", " ")
 
 
-def _filled(advice: str, refusal: Refusal) -> str:
+def _filled(advice: str, refusal: Refusal, call: Call) -> str:
     return advice.format(
+        lists=LISTS.get(call.method, "hosts list"),
         role=refusal.details.get("role") or "something less",
         needed=refusal.details.get("needed") or "more",
         retry=f" {refusal.retry:.0f} s" if refusal.retry >= 1 else "",
@@ -118,7 +136,7 @@ def _without_reason(refusal: Refusal, call: Call) -> Told:
         case Code.UNAUTHENTICATED | Code.PERMISSION_DENIED:
             return Told(_joined(f"{who}: {_text(refusal)}", LOGIN_AGAIN), Exit.NOT_PERMITTED)
         case Code.UNKNOWN | Code.INTERNAL | Code.DATA_LOSS:
-            failed = f"{who} failed in {call.method}, its log says why"
+            failed = f"{who} failed in {call.method}: look into its log"
             return Told(_joined(failed, _unknown(call)), Exit.REFUSED)
         case Code.INVALID_ARGUMENT:
             return Told(f"{who}: {_text(refusal)}", Exit.BAD_INPUT)

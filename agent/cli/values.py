@@ -53,10 +53,8 @@ def moment(text: str, now: float, *, ahead: bool) -> int:
 
 
 def moment_text(seconds: int) -> str:
-    """In this machine's zone; empty for never."""
-    if not seconds:
-        return ""
-    return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
+    """In this machine's zone, as `moment` reads it; empty for never."""
+    return datetime.fromtimestamp(seconds).isoformat(" ", "seconds") if seconds else ""
 
 
 def label_pairs(texts: Iterable[str]) -> dict[str, str]:

@@ -282,4 +282,5 @@ def _held(release: Release) -> pb.HeldPolicy:
         version=release.version,
         content_digest=release.digest,
         expires=release.expires,
+        audience=release.audience,
     )

@@ -115,16 +115,18 @@ class Hello(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., host: _Optional[int] = ..., host_name: _Optional[str] = ..., instance_id: _Optional[bytes] = ..., agent_version: _Optional[str] = ..., policy: _Optional[_Union[HeldPolicy, _Mapping]] = ..., unconfirmed: _Optional[_Union[HeldPolicy, _Mapping]] = ..., host_record_serial: _Optional[int] = ..., keys: _Optional[_Union[HeldKeys, _Mapping]] = ..., policy_keys_serial: _Optional[int] = ..., refused: _Optional[_Union[Nack, _Mapping]] = ...) -> None: ...
 
 class HeldPolicy(_message.Message):
-    __slots__ = ("store_epoch", "version", "content_digest", "expires")
+    __slots__ = ("store_epoch", "version", "content_digest", "expires", "audience")
     STORE_EPOCH_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CONTENT_DIGEST_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    AUDIENCE_FIELD_NUMBER: _ClassVar[int]
     store_epoch: int
     version: int
     content_digest: bytes
     expires: int
-    def __init__(self, store_epoch: _Optional[int] = ..., version: _Optional[int] = ..., content_digest: _Optional[bytes] = ..., expires: _Optional[int] = ...) -> None: ...
+    audience: bytes
+    def __init__(self, store_epoch: _Optional[int] = ..., version: _Optional[int] = ..., content_digest: _Optional[bytes] = ..., expires: _Optional[int] = ..., audience: _Optional[bytes] = ...) -> None: ...
 
 class HeldKeys(_message.Message):
     __slots__ = ("serial", "last_epoch")

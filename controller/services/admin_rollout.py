@@ -24,7 +24,9 @@ from controller.services.callers import (
 
 EVERY_SECONDS = 0.2
 STORE_SECONDS = 2.0
-"""How often the store is asked for hosts whose streams are elsewhere, and for revocations."""
+"""How often the store is asked for hosts whose streams are elsewhere, and for revocations. Whether
+somebody is absent is believed when it was asked twice: what another controller hears of its streams
+is there a second later."""
 
 
 class RolloutCalls(Calls):
@@ -40,20 +42,22 @@ class RolloutCalls(Calls):
         if version > head.version:
             sentence = f"there is no version {version}; the newest is {head.version}"
             await refuse(context, Code.NOT_FOUND, "UNKNOWN", sentence)
-        shown: Counts | None = None
-        async for counts in self._counts(context, who, version):
-            if counts != shown:
-                shown = counts
-                yield _message(counts)
-            if counts.done:
+        shown: pb.WatchRolloutResponse | None = None
+        async for told in self._told(context, who, version):
+            if told != shown:
+                shown = told
+                yield told
+            if told.done:
                 return
 
-    async def _counts(self, context: Context, who: Caller, version: int) -> AsyncIterator[Counts]:
+    async def _told(
+        self, context: Context, who: Caller, version: int
+    ) -> AsyncIterator[pb.WatchRolloutResponse]:
         """As it is now and after each pause; ends the call of who may not watch any more."""
         desk, rollout = self._tools.publisher.desk, self._tools.publisher.rollout
         order = (desk.head.store_epoch, version)
         seen: Mapping[str, Seen] = {}
-        asked = float("-inf")
+        asked, begun = float("-inf"), asyncio.get_running_loop().time()
         while True:
             loop_time = asyncio.get_running_loop().time()
             hosts = self._concerned(order)
@@ -61,7 +65,9 @@ class RolloutCalls(Calls):
                 asked = loop_time
                 await self._still_admitted(context, who)
                 seen = await self._seen(context, rollout.elsewhere(hosts))
-            yield rollout.count(order, hosts, seen)
+            counts = rollout.count(order, hosts, seen)
+            settled = not counts.absent or asked - begun >= STORE_SECONDS
+            yield _message(counts, done=counts.done and settled)
             if await self._told_to_stop():
                 await refuse(context, Code.UNAVAILABLE, "SHUTDOWN", "this controller stops", 1.0)
 
@@ -94,7 +100,7 @@ class RolloutCalls(Calls):
         }
 
 
-def _message(counts: Counts) -> pb.WatchRolloutResponse:
+def _message(counts: Counts, *, done: bool) -> pb.WatchRolloutResponse:
     return pb.WatchRolloutResponse(
         version=counts.version,
         hosts=counts.hosts,
@@ -103,5 +109,5 @@ def _message(counts: Counts) -> pb.WatchRolloutResponse:
         refused=counts.refused,
         absent=counts.absent,
         refusals=(pb.HostRefusal(host=host, message=message) for host, message in counts.refusals),
-        done=counts.done,
+        done=done,
     )

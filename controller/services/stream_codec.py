@@ -124,7 +124,9 @@ def _hello(hello: pb.Hello) -> Greeting:
 
 
 def _held(held: pb.HeldPolicy) -> HeldPolicy:
-    return HeldPolicy(held.store_epoch, held.version, held.content_digest, held.expires)
+    return HeldPolicy(
+        held.store_epoch, held.version, held.content_digest, held.expires, held.audience
+    )
 
 
 def _report(report: pb.Report) -> Reported:

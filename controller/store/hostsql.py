@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, insert, select, update
+from sqlalchemy import Connection, Select, delete, insert, literal, select, update
 
 from agent.core.model import IPAddress
 from controller.records import Actor, Cause, HostRow
@@ -35,8 +35,10 @@ def select_hosts() -> Select[Any]:
 
 
 def select_seen() -> Select[Any]:
-    """Names, and rows for `rows.seen`."""
-    return select(hosts.c.name, *_SEEN).join_from(hosts, host_seen)
+    """Names, and rows for `rows.seen` without reports: they are large, and few ask for them."""
+    columns = (c for c in _SEEN if c.name != "seen_report")
+    nothing = literal(b"").label("seen_report")
+    return select(hosts.c.name, *columns, nothing).join_from(hosts, host_seen)
 
 
 def chunks(items: Iterable[Any]) -> Iterable[Sequence[Any]]:

@@ -96,6 +96,7 @@ class Agent:
             version=release.version,
             content_digest=release.content_digest,
             expires=release.expires,
+            audience=release.audience,
         )
 
     async def say(self, **message: Any) -> None:

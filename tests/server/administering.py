@@ -186,6 +186,13 @@ class Hosts:
         """On its stream, beside what it answers."""
         self._wait_for(follower.agent.say(**message))
 
+    def mute(self, follower: Follower) -> None:
+        """It reads on and answers nothing any more."""
+
+        async def nothing(down: policy_pb2.ControllerDown) -> None: ...
+
+        follower.agent.take = nothing  # type: ignore[method-assign]
+
     def outcome(self, agent: Agent) -> tuple[str, str]:
         """Code and reason of a stream that is not to be."""
         found: tuple[str, str] = self._wait_for(agent.outcome(f"localhost:{self.served.main}"))

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from controller import ca
 from controller.access_records import Role
 from controller.storage import Storage
 from tests.server import client
+from tests.server.administering import Follower, Hosts
 from tests.server.served import ROOT, Served
 
 
@@ -75,6 +78,23 @@ class Ctl:
     def login(self, token: str, *more: str) -> Result:
         named = ["--controller", f"localhost:{self.served.enrolment}"]
         return self("login", *(more or named), "--token-file", "-", stdin=token)
+
+
+@contextlib.contextmanager
+def following(served: Served, storage: Storage) -> Iterator[Hosts]:
+    """Hosts for one test: an agent of these that hears nothing for long hangs up."""
+    with Hosts(served, storage) as made:
+        yield made
+    for row in storage.fleet().hosts:
+        if not row.revoked:
+            storage.revoke_host(row.name, client.OPERATOR, "its test is over", int(time.time()))
+
+
+def pair(hosts: Hosts, *, refuses: bool = False) -> tuple[Follower, Follower]:
+    """a is web and b is db. refuses: b does."""
+    one = hosts.follow(hosts.enrol("a", "192.0.2.1", {"role": "web"}))
+    other = hosts.follow(hosts.enrol("b", "192.0.2.2", {"role": "db"}), refuses=refuses)
+    return one, other
 
 
 def login_token(storage: Storage, name: str, role: Role) -> str:

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from controller.store import SqlStorage
-from tests.server.served import Served, Site
+from tests.server.served import Pair, Served, Site
+from tests.store.postgres import Cluster
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +33,21 @@ def storage(site: Site) -> Iterator[SqlStorage]:
     """The same store, in this process."""
     with site.store() as opened:
         yield opened
+
+
+@pytest.fixture
+def pair(postgresql: Cluster, tmp_path: Path) -> Iterator[Pair]:
+    name = postgresql.create()
+    sites = []
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        site = Site(folder, postgresql.url(name), f"ctl-{number}")
+        site.write()
+        sites.append(site)
+    sites[0].init()
+    (sites[1].folder / "state").mkdir(mode=0o700)
+    shutil.copy(sites[0].folder / "state/master.key", sites[1].folder / "state/master.key")
+    with sites[0].store() as storage, Served(sites[0]) as first, Served(sites[1]) as second:
+        yield first, second, storage
+    postgresql.drop(name)

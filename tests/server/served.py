@@ -143,3 +143,7 @@ class Served:
     def _kill(self) -> None:
         self.process.kill()
         self.process.wait(STOP_SECONDS)
+
+
+Pair = tuple[Served, Served, SqlStorage]
+"""Two on one database, and their store."""

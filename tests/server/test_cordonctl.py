@@ -23,7 +23,7 @@ from controller.store import SqlStorage
 from tests.lab.waiting import wait_until
 from tests.server import client
 from tests.server.administering import PATIENCE, POLICY, Follower, Hosts
-from tests.server.commanding import Ctl, logged_in, login_token
+from tests.server.commanding import Ctl, following, logged_in, login_token, pair
 from tests.server.served import Served
 from tests.unit.policies import WEB_TO_DB
 
@@ -36,18 +36,9 @@ def operator(served: Served, storage: SqlStorage, tmp_path: Path) -> Ctl:
 
 
 @pytest.fixture
-def hosts(served: Served, storage: SqlStorage, operator: Ctl) -> Iterator[Hosts]:
-    """a is web and b is db, under the base policy; each follows it."""
-    with Hosts(served, storage) as made:
+def hosts(served: Served, storage: SqlStorage) -> Iterator[Hosts]:
+    with following(served, storage) as made:
         yield made
-    for name in [row.name for row in storage.fleet().hosts]:
-        storage.revoke_host(name, client.OPERATOR, "the test is over", int(time.time()))
-
-
-def pair(hosts: Hosts, *, refuses: bool = False) -> tuple[Follower, Follower]:
-    one = hosts.follow(hosts.enrol("a", "192.0.2.1", {"role": "web"}))
-    other = hosts.follow(hosts.enrol("b", "192.0.2.2", {"role": "db"}), refuses=refuses)
-    return one, other
 
 
 @pytest.fixture
@@ -147,6 +138,17 @@ def test_a_certificate_past_its_half_is_renewed_by_the_next_command(
     assert (after.key != before.key, after.chain != before.chain) == (True, True)
     assert after.renew_after > time.time()
     assert operator.json("whoami")["name"] == "operator", "the new one is good"
+
+
+def test_a_renewal_that_is_too_many_is_left_out_without_a_word(
+    operator: Ctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = _held(operator, monkeypatch)
+    for _ in range(12):  # 10 are let through at once
+        credentials.save(replace(before, renew_after=0))
+        result = operator("whoami")
+        assert (result.exit_code, result.stderr) == (Exit.OK, "")
+    assert _held(operator, monkeypatch) == replace(before, renew_after=0)
 
 
 def test_who_was_revoked_is_told_so_also_by_a_renewal(
@@ -323,18 +325,18 @@ def test_a_host_that_refuses_is_named_with_its_reason_and_status_1(
     result = operator("apply", "-f", "-", "-m", "x", "--wait", stdin=text)
     assert result.exit_code == Exit.REFUSED, (result.stdout, result.stderr)
     version = result.stdout.split("version ")[1].split(":")[0]
-    assert f"cordonctl: b refused version {version}: the lab refuses\n" in result.stderr
+    assert f"cordonctl: b refused version {version}: the kernel is full\n" in result.stderr
     assert result.stdout.splitlines()[-1] == (
         f"version {version}: 1 of 2 hosts enforce it, 1 refused"
     )
     again = operator("rollout")
     assert again.exit_code == Exit.REFUSED
-    assert "b     the lab refuses\n" in again.stdout
+    assert "b     the kernel is full\n" in again.stdout
     answer = operator.json(
         "apply", "-f", "-", "-m", "x", "--wait", status=Exit.REFUSED,
         stdin=text.replace("6381", "6382"),
     )  # fmt: skip
-    assert answer["rollout"]["refusals"] == [{"host": "b", "message": "the lab refuses"}]
+    assert answer["rollout"]["refusals"] == [{"host": "b", "message": "the kernel is full"}]
 
 
 def silent(follower: Follower) -> None:

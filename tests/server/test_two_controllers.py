@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import grpc
 import pytest
@@ -16,32 +13,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from agent.pb import enrolment_pb2 as pb
 from controller.access_records import HostGrant
-from controller.store import SqlStorage
 from tests.lab.waiting import wait_until
 from tests.server import client
-from tests.server.served import Served, Site
+from tests.server.served import Pair, Served
 from tests.store.postgres import Cluster
 
 PATIENCE = 90.0
-Pair = tuple[Served, Served, SqlStorage]
-
-
-@pytest.fixture
-def pair(postgresql: Cluster, tmp_path: Path) -> Iterator[Pair]:
-    name = postgresql.create()
-    sites = []
-    for number in (1, 2):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        site = Site(folder, postgresql.url(name), f"ctl-{number}")
-        site.write()
-        sites.append(site)
-    sites[0].init()
-    (sites[1].folder / "state").mkdir(mode=0o700)
-    shutil.copy(sites[0].folder / "state/master.key", sites[1].folder / "state/master.key")
-    with sites[0].store() as storage, Served(sites[0]) as first, Served(sites[1]) as second:
-        yield first, second, storage
-    postgresql.drop(name)
 
 
 def _request(token: str, key: client.Key | None = None) -> pb.EnrolRequest:

@@ -222,7 +222,8 @@ def _order(release: pb.Release) -> tuple[int, int, int]:
 def _held(release: pb.Release | None) -> HeldPolicy | None:
     if release is None:
         return None
-    return HeldPolicy(release.store_epoch, release.version, release.content_digest, release.expires)
+    order = release.store_epoch, release.version
+    return HeldPolicy(*order, release.content_digest, release.expires, release.audience)
 
 
 @dataclass

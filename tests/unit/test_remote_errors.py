@@ -10,14 +10,18 @@ import pytest
 
 from agent.cli.output import Exit
 from agent.cli.remote import CALL_SECONDS, DEADLINES, Bounded
-from agent.cli.remote_errors import ADVICE, Call, told
+from agent.cli.remote_errors import ADVICE, LISTS, Call, told
 from agent.edge.enrolment_client import Refusal
-from agent.pb import admin_pb2
+from agent.pb import admin_pb2, flow_pb2
 from controller.roles import REQUIRED
 
 Code = grpc.StatusCode
 APPLY, LIST = Call("ctl:7440", "Apply", 300.0), Call("ctl:7440", "ListHosts", 30.0)
-METHODS = {method.name for method in admin_pb2.DESCRIPTOR.services_by_name["AdminService"].methods}
+SERVICES = (
+    admin_pb2.DESCRIPTOR.services_by_name["AdminService"],
+    flow_pb2.DESCRIPTOR.services_by_name["FlowQueryService"],
+)
+METHODS = {method.name for service in SERVICES for method in service.methods}
 _CODES = re.compile("|".join(rf"\b{code.name}\b" for code in Code if "_" in code.name))
 
 
@@ -44,6 +48,27 @@ def test_every_reason_that_the_contract_names_has_advice() -> None:
         "HOST_EXISTS CSR_INVALID RATE_LIMITED"
     )
     assert set(named.split()) <= set(ADVICE)
+
+
+@pytest.mark.parametrize(
+    ("method", "command"),
+    [("GetHost", "hosts list"), ("Rollback", "history"), ("RevokeToken", "token list")],
+)
+def test_what_is_not_there_comes_with_the_command_that_shows_what_is(
+    method: str, command: str
+) -> None:
+    answer = told(Refusal(Code.NOT_FOUND, "no such thing", "UNKNOWN"), Call("ctl:7440", method))
+    assert answer.sentence.endswith(f"; `cordonctl {command}` shows what there is")
+    assert answer.status is Exit.REFUSED
+
+
+def test_a_party_that_nobody_knows_is_no_answer_of_explain() -> None:
+    refusal = Refusal(Code.NOT_FOUND, "no such party", "UNKNOWN")
+    assert told(refusal, Call("ctl:7440", "Explain")).status is Exit.BAD_INPUT
+
+
+def test_the_lists_are_of_methods_that_there_are() -> None:
+    assert set(LISTS) <= METHODS
 
 
 def test_too_low_a_role_is_named_with_the_one_that_it_takes() -> None:

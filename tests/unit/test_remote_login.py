@@ -326,3 +326,16 @@ def test_a_certificate_that_ended_asks_nobody(login: Login) -> None:
     assert result.exit_code == Exit.NOT_PERMITTED
     assert "your certificate ended at" in result.stderr
     assert "`cordonctl login`" in result.stderr
+
+
+# What the page says.
+
+
+def test_the_page_names_every_command_of_the_fleet_and_every_status() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cordonctl.md").read_text()
+    for name in FOUND:
+        first, _, second = name.partition(" ")
+        assert re.search(rf"\b{first}\b", page), name
+        assert not second or re.search(rf"\b{first}\b[^\n]*\b{second}\b", page), name
+    statuses = {int(number) for number in re.findall(r"^\| ([0-9]) \|", page, re.MULTILINE)}
+    assert statuses == set(Exit)

@@ -11,6 +11,7 @@ import pytest
 
 from agent.cli import hosts_view, policy_input
 from agent.cli.apply import outcome
+from agent.cli.documents import who
 from agent.cli.local_view import as_dict, word_of
 from agent.cli.remote_options import paged
 from agent.cli.rollout import Progress, summary
@@ -164,6 +165,26 @@ def test_progress_says_each_change_and_each_refusal_once(
         r"cordonctl: db-1 refused version 9: no room\x1b[2J",
         "version 9: 1 of 2 hosts enforce it, 1 refused",
     ]
+
+
+def test_on_a_terminal_progress_is_one_line_that_is_gone_at_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    progress = Progress()
+    for enforced in (0, 1):
+        progress.show(pb.WatchRolloutResponse(version=9, hosts=1, enforced=enforced))
+    progress.end()
+    assert capsys.readouterr().err == (
+        "\r\x1b[Kversion 9: 0 of 1 hosts enforce it"
+        "\r\x1b[Kversion 9: 1 of 1 hosts enforce it"
+        "\r\x1b[K"
+    )
+
+
+def test_who_did_it_reads_without_what_is_the_same_for_all() -> None:
+    assert who("spiffe://example.org/admin/operator/olga") == "admin/operator/olga"
+    assert who("controller") == "controller"
 
 
 # Policy files.

@@ -70,6 +70,8 @@ def right(made: Talk) -> bool:
     assert agent.record is not None
     return (
         digest(agent.entries) == content.digest
+        and agent.release is not None
+        and agent.release.audience == agent.record.audience
         and agent.record.serial == fleet.record(agent.name).serial
         and not agent.missing(agent.entries, made.site.desk)
         and not agent.unconfirmed
@@ -167,6 +169,57 @@ def test_a_relabelled_host_gets_its_record_before_the_release_of_its_new_audienc
     assert kinds(made)[0] is SendRecord
     assert SendPolicy in kinds(made)
     assert right(made)
+
+
+def relabel(made: Talk, **labels: str) -> None:
+    row = made.site.rows.hosts["a"]
+    serial = row.record_serial + 1
+    made.site.rows.put_host(replace(row, labels={**row.labels, **labels}, record_serial=serial))
+    made.site.publish()
+
+
+def test_a_label_that_changes_no_content_brings_a_release_of_the_new_audience() -> None:
+    """Without one, neither the record nor any key that follows would come into force."""
+    made = synced()
+    relabel(made, zone="x")
+    made.tell(CHANGED)
+    made.settle()
+    assert kinds(made) == [SendRecord, SendPolicy, SendConfirm, NoteEnforced]
+    (policy,) = [a for a in made.sent if isinstance(a, SendPolicy)]
+    assert policy.base == policy.release.digest, "the content stays"
+    assert right(made)
+
+
+def test_a_stream_that_broke_between_the_two_brings_the_release_to_the_next() -> None:
+    made = synced()
+    relabel(made, zone="x")
+    made.tell(CHANGED)
+    made.step_down()
+    assert made.agent.record is not None
+    assert made.agent.record.serial == made.site.rows.hosts["a"].record_serial
+    made.sent.clear()
+    made.connect()
+    made.settle()
+    assert SendRecord not in kinds(made)
+    assert right(made)
+
+
+def test_who_comes_back_to_its_old_labels_gets_a_release_that_is_newer() -> None:
+    made = synced()
+    for zone in ("x", "y", "x"):
+        relabel(made, zone=zone)
+        made.tell(CHANGED)
+        made.settle()
+        assert right(made)
+
+
+def test_an_agent_that_names_no_audience_is_taken_at_its_word() -> None:
+    made = synced()
+    hello = made.agent.hello()
+    assert hello.policy is not None
+    stream = made.site.stream("a")
+    stream.greet(replace(hello, policy=replace(hello.policy, audience=b"")), 0.0)
+    assert [type(one) for one in stream.begin(0.0)] == [Welcome, NoteEnforced, SendInSync]
 
 
 def test_a_host_that_joins_an_older_audience_gets_a_release_newer_than_what_it_had() -> None:
@@ -458,8 +511,8 @@ def test_a_raised_epoch_is_followed_by_everybody() -> None:
 # Any order of things.
 
 _STEPS = st.sampled_from(
-    ["edit", "edit", "lose", "relabel", "hear", "hear", "hear", "answer", "answer", "answer",
-     "drop", "restart", "beat", "age"]
+    ["edit", "edit", "lose", "relabel", "move", "hear", "hear", "hear", "answer", "answer",
+     "answer", "drop", "restart", "beat", "age"]
 )  # fmt: skip
 
 
@@ -487,6 +540,9 @@ def test_whatever_the_order_the_agent_ends_up_with_what_is_meant_for_it(
                 serial = row.record_serial + 1
                 made.site.rows.put_host(replace(row, labels={"role": role}, record_serial=serial))
                 made.site.publish()
+                made.tell(CHANGED)
+            case "move":
+                relabel(made, zone=str(number % 2))
                 made.tell(CHANGED)
             case "hear":
                 made.step_down()
