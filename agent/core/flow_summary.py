@@ -183,21 +183,28 @@ def _port(event: FlowEvent) -> int:
 
 
 def _kind(raw: _Raw, names: Names) -> Kind:
-    local, peer = names.identity(raw.local)[:MAX_NAME], names.identity(raw.peer)[:MAX_NAME]
+    local, peer = (_clipped(names.identity(one), MAX_NAME) for one in (raw.local, raw.peer))
     egress = raw.direction == Direction.EGRESS
     return Kind(
         direction=enum_name(Direction, raw.direction),
         verdict=enum_name(Verdict, raw.verdict),
         reason=enum_name(Reason, raw.reason),
-        rule=names.rule(raw.rule)[:MAX_NAME] or (str(raw.rule) if raw.rule else ""),
+        rule=_clipped(names.rule(raw.rule), MAX_NAME) or (str(raw.rule) if raw.rule else ""),
         source=local if egress else peer,
         destination=peer if egress else local,
         proof=proof_name(raw.proof),
         protocol=protocol_name(raw.protocol),
         port=raw.port,
-        executable=raw.executable[:MAX_PATH],
+        executable=_clipped(raw.executable, MAX_PATH),
         address=raw.address,
     )
+
+
+def _clipped(text: str, most: int) -> str:
+    """Printable, and of at most so many bytes. A user can give a program any path: it must not make
+    the controller refuse the records of a whole host."""
+    printable = "".join(c if c.isprintable() else "?" for c in text)
+    return printable.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
 
 
 def _folded(event: FlowEvent) -> Kind:

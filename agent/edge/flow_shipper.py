@@ -106,7 +106,6 @@ class FlowShipper:
 
 def _executable(pid: int) -> str:
     try:
-        path = os.readlink(f"/proc/{pid}/exe")
+        return os.readlink(f"/proc/{pid}/exe")
     except OSError:
         return ""
-    return path.encode("utf-8", "replace").decode("utf-8", "replace")

@@ -21,8 +21,8 @@ from tests.lab.cordon import ROOT
 from tests.lab.fleet import COMMAND_SECONDS, ENROLMENT, OPERATOR, Fleet, fleet
 
 SENT, ANSWERED = 100_000, 3_000
-OWN_BYTES = 2
-"""SYN and FIN are a byte each in TCP's sequence numbers."""
+OWN_BYTES = 4
+"""SYN and FIN are a byte each in TCP's sequence numbers, and there are two connections."""
 DENIED = """
 ---
 kind: Deny
@@ -34,15 +34,18 @@ ports: [tcp/5432]
 
 
 def talk(world: World) -> None:
-    """A connection with bytes both ways that both end; one that nothing allows; a stranger's."""
-    server = world.db.listen("0.0.0.0", PORT)
-    client = world.web.connect(world.b.v4, PORT)
-    accepted = world.db.accept(server.handle)
-    assert client.ok
-    assert accepted.ok
-    _carry(world, client.handle, accepted.handle)
-    world.web.close(client.handle)
-    world.db.close(accepted.handle)
+    """A connection with bytes both ways that both end, one over IPv6 that is reset; one that
+    nothing allows; a stranger's."""
+    server = world.db.listen("::", PORT)
+    for address in (world.b.v4, world.b.v6):
+        client = world.web.connect(address, PORT)
+        accepted = world.db.accept(server.handle)
+        assert client.ok
+        assert accepted.ok
+        if address == world.b.v4:
+            _carry(world, client.handle, accepted.handle)
+        world.web.close(client.handle, reset=address == world.b.v6)
+        world.db.close(accepted.handle)
     assert world.web.connect(world.b.v4, OTHER).error == "EPERM"
     assert not world.loner.connect(world.b.v4, PORT).ok
 
@@ -123,7 +126,7 @@ def test_what_two_kernels_judged_is_what_cordonctl_shows() -> None:
             carried(flow)
 
         (talker,) = flows(running, *pair, "--top")
-        assert (talker["egress"], talker["ingress"]) == (1, 1)
+        assert (talker["egress"], talker["ingress"]) == (2, 2)
         assert SENT <= talker["source_bytes"] <= SENT + OWN_BYTES
 
         (stranger,) = flows(running, "--to", "db", "--verdict", "refuse", "--host", "b")

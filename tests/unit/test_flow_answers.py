@@ -11,11 +11,16 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from agent.cli import flows_view as view
-from agent.core.abi import FlowEvent
+from agent.core.abi import FlowEvent, FlowKind
+from agent.core.flow_summary import Summary
 from agent.core.flows import Filter, Names
+from agent.core.model import Direction
+from agent.edge import flow_codec
 from agent.edge.flow_feed import FlowFeed
 from agent.edge.flow_log import FlowLog
 from agent.edge.flow_shipper import FlowShipper
@@ -23,10 +28,12 @@ from agent.edge.telemetry import FlowCollector
 from agent.pb import flow_pb2 as pb
 from controller.documents import read_documents
 from controller.flow_records import Edge, opening
+from controller.services.flow_codec import read_batch
 from controller.yamlfile import parse
 from tests.unit.test_flow_summary import ALLOWED, ENDED
 from tests.unit.test_flows import EVENT
 
+NOW = 1_700_000_000
 REFUSED = Edge("egress", "refuse", "no_rule", "", "front/web", "data/db", "tag", "tcp", 5432)
 
 
@@ -70,6 +77,40 @@ def test_the_allow_of_a_refused_edge_is_one_that_the_language_takes(
 )
 def test_where_no_allow_helps_there_is_none(changed: dict[str, Any]) -> None:
     assert opening(REFUSED._replace(**changed)) is None
+
+
+@given(
+    st.builds(
+        EVENT._replace,
+        verdict=st.integers(0, 255),
+        reason=st.integers(0, 255),
+        direction=st.sampled_from(Direction),
+        proof=st.integers(0, 255),
+        protocol=st.integers(0, 255),
+        local=st.integers(0, 2**32 - 1),
+        peer=st.integers(0, 2**32 - 1),
+        rule=st.integers(0, 2**32 - 1),
+        remote_port=st.integers(0, 65_535),
+        suppressed=st.integers(0, 2**32 - 1),
+        kind=st.sampled_from(FlowKind),
+        sent_bytes=st.integers(0, 2**40),
+    ),
+    st.text(max_size=300),
+    st.text(alphabet="é\n\x1b\udc80a", min_size=120, max_size=300),
+)
+def test_whatever_the_kernel_tells_and_a_program_is_called_the_controller_takes_it(
+    event: FlowEvent, path: str, name: str
+) -> None:
+    """A program with a strange path must not cost its host the records of all others."""
+    names = Names({event.local: name, event.peer: path}, {event.rule: name})
+    summary = Summary(lambda _: names)
+    summary.add(event, path, NOW * 1000)
+    summary.add(ALLOWED, name, NOW * 1000)
+    request = pb.ShipFlowsRequest.FromString(
+        flow_codec.head(bytes(16), 1, 0) + flow_codec.encode_records(summary.take_all())
+    )
+    batch = read_batch(7, request, NOW)
+    assert sum(record.count for record in batch.records) >= 1
 
 
 def test_edges_differ_in_every_field_of_theirs() -> None:
