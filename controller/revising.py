@@ -88,10 +88,14 @@ class Reviser:
         except InputRefused as error:
             return Decided(base, None, error.problems)
         try:
-            numbers = _numbers(made, rows.allocations)
-            problems, warnings = _judged(made, rows, numbers, now)
+            return self._examined(made, rows, way, now)
         except AllocationsError as error:
             return Decided(base, made, [Problem(Source(""), "", str(error))])
+
+    def _examined(self, made: Edit, rows: FleetRows, way: Way, now: int) -> Decided:
+        """Raises AllocationsError."""
+        base, numbers = rows.head.revision, _numbers(made, rows.allocations)
+        problems, warnings = _judged(made, rows, numbers, now)
         if (locked := _locked_out(made, now)) is not None:
             (warnings if way.force else problems).append(locked)
         if problems or not made:
@@ -103,8 +107,7 @@ class Reviser:
             rollback_of=way.rollback_of,
             what=way.what,
         )
-        touched = self._touched(changes, rows, now)
-        return Decided(base, made, problems, warnings, touched, changes)
+        return Decided(base, made, (), warnings, self._touched(changes, rows, now), changes)
 
     def _touched(self, changes: DocumentChanges, rows: FleetRows, now: int) -> int:
         documents = {

@@ -102,17 +102,18 @@ class Rollout:
         """Those without a stream here."""
         return frozenset(hosts) - self._live.keys()
 
-    def count(self, version: Order, hosts: Iterable[str], seen: Mapping[str, Seen]) -> Counts:
-        """seen: what the store has of those without a stream here."""
+    def count(self, version: int, wanted: Mapping[str, Order], seen: Mapping[str, Seen]) -> Counts:
+        """wanted: what each host has to hold, which is older for one that came to policy that was
+        there. seen: what the store has of those without a stream here."""
         numbers = dict.fromkeys(Standing, 0)
         refusals: list[tuple[str, str]] = []
-        for host in sorted(hosts):
-            standing, message = self._standing(version, host, seen.get(host, Seen()))
+        for host in sorted(wanted):
+            standing, message = self._standing(wanted[host], host, seen.get(host, Seen()))
             numbers[standing] += 1
             if standing is Standing.REFUSED and len(refusals) < SHOWN:
                 refusals.append((host, message))
         return Counts(
-            version=version[1],
+            version=version,
             hosts=sum(numbers.values()),
             enforced=numbers[Standing.ENFORCED],
             pending=numbers[Standing.PENDING],

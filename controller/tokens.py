@@ -19,6 +19,7 @@ RANDOM_BYTES = 42
 """What `new_token` takes: 10 for the ID, 32 for the secret."""
 MAX_BYTES = 256
 _ID_BYTES = 10
+_ID = re.compile(r"[a-z2-7]{16}", re.ASCII)
 _TEXT = re.compile(
     r"cordon1\.([a-z2-7]{16})\.([A-Za-z0-9_-]{43})(?:\.([A-Za-z0-9_-]{43}))?", re.ASCII
 )
@@ -51,6 +52,10 @@ def parse(text: str) -> TokenParts | None:
     parts = TokenParts(id_, _bytes(secret), _bytes(pin) if pin else b"")
     written = (_base64(parts.secret), _base64(parts.pin))
     return parts if written == (secret, pin or "") else None  # one text for one token
+
+
+def is_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None
 
 
 def secret_hash(secret: bytes) -> bytes:

@@ -167,7 +167,7 @@ def _update(
         conclude(admin, waiting, output, as_dict(answer), sentence)
 
 
-@hosts_group.command("revoke")
+@hosts_group.command("revoke", short_help="End a host, for ever.")
 @click.argument("name")
 @why_option()
 @wait_options

@@ -45,8 +45,7 @@ LOGIN_AGAIN = "log in anew with a token from an operator: `cordonctl login`"
 ADVICE: Mapping[str, tuple[Exit, str]] = {
     "ROLE_TOO_LOW": (
         Exit.NOT_PERMITTED,
-        "you are logged in as {role}, and this takes {needed}: ask an operator for a token of "
-        "that role",
+        "ask an operator for a login token of the role {needed}",
     ),
     "REVOKED": (Exit.NOT_PERMITTED, LOGIN_AGAIN),
     "NO_CERTIFICATE": (Exit.NOT_PERMITTED, LOGIN_AGAIN),
@@ -107,8 +106,7 @@ def _text(refusal: Refusal) -> str:
 def _filled(advice: str, refusal: Refusal, call: Call) -> str:
     return advice.format(
         lists=LISTS.get(call.method, "hosts list"),
-        role=refusal.details.get("role") or "something less",
-        needed=refusal.details.get("needed") or "more",
+        needed=refusal.details.get("needed") or "that it takes",
         retry=f" {refusal.retry:.0f} s" if refusal.retry >= 1 else "",
     )
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from agent.edge import clock
@@ -26,6 +28,7 @@ from controller.services.callers import (
     stored,
 )
 from controller.services.issuing import Issuer
+from controller.services.limits import RefusalLimits
 from controller.services.publisher import Publisher
 from controller.spiffe import Kind, NotASubject, parse
 from controller.storage import Conflict, NotFound, Refused, Storage, StorageError
@@ -59,19 +62,29 @@ class Calls:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._stopping = asyncio.Event()
+        self._limits = RefusalLimits()
+        # What takes long has threads of its own, so that nothing else waits for one, and changes
+        # do not wait for those who only ask.
+        self._writer = ThreadPoolExecutor(1, "cordon-admin-write")
+        self._reader = ThreadPoolExecutor(1, "cordon-admin-read")
 
     @property
     def _storage(self) -> Storage:
         return self._tools.storage
 
     async def stop(self) -> None:
-        """Streams that would go on end."""
+        """Streams that would go on end; what has not begun does not."""
         self._stopping.set()
+        for executor in (self._writer, self._reader):
+            executor.shutdown(wait=False, cancel_futures=True)
 
     async def _enter(self, context: Context, method: str, object_: str = "") -> Caller:
         """Who calls, if the role is enough; else the call ends here and is in the audit log."""
         who = await admitted(context, self._storage, Kind.ADMINISTRATOR)
         if not may(who.role, method):
+            if wait := self._limits.attempt(who.spiffe_id):
+                sentence = f"too many refused calls; try again in {wait:.0f} s"
+                await refuse(context, Code.RESOURCE_EXHAUSTED, "RATE_LIMITED", sentence, wait)
             note = (who.actor, method, _clip(object_), "ROLE_TOO_LOW", now())
             await stored(context, self._storage.note_refused, *note)
             role = who.role.name.lower() if who.role is not None else ""
@@ -89,10 +102,12 @@ class Calls:
         method: Callable[..., T],
         *arguments: Any,
         reasons: Reasons | None = None,
+        on: Executor | None = None,
     ) -> T:
         """A method of the store, in a thread; its errors end the call. reasons: not the usual."""
         try:
-            return await asyncio.to_thread(method, *arguments)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(on, partial(method, *arguments))
         except StorageError as error:
             await refuse_error(context, error, reasons)
 

@@ -10,11 +10,10 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from agent.core.content import EMPTY, Entries, Section
+from agent.core.content import Entries, Section
 from agent.core.model import Identity, IPAddress
 from agent.pb import enrolment_pb2, policy_pb2, snapshot_pb2
 from controller import addressing
-from controller.board import Desk
 from controller.records import HostRow
 
 MAX_LISTENERS = 4096
@@ -33,11 +32,11 @@ class Said:
     listeners: tuple[str, ...]
 
 
-def read(row: HostRow, facts: bytes, desk: Desk) -> Said:
-    """facts: as of enrolment. The newest report has more, if there is one."""
+def read(row: HostRow, facts: bytes, entries: Entries) -> Said:
+    """facts: as of enrolment; the newest report has more, if there is one. entries: of the host's
+    newest release."""
     enrolled = enrolment_pb2.HostFacts.FromString(facts)
     report = policy_pb2.Report.FromString(row.seen.report)
-    entries = entries_of(row.name, desk)
     workloads = _workloads(entries)
     names = {int(Identity.HOST): "host", **_names(entries), **workloads}
     running: dict[str, int] = {}
@@ -58,14 +57,6 @@ def read(row: HostRow, facts: bytes, desk: Desk) -> Said:
 def refused(row: HostRow, said: Said, taken: Mapping[IPAddress, str]) -> tuple[str, ...]:
     """Sentences. taken: who has the addresses now."""
     return () if row.revoked else addressing.claim(row, said.addresses, taken).refused
-
-
-def entries_of(name: str, desk: Desk) -> Entries:
-    """What is in the newest release of a host."""
-    record = desk.record(name)
-    release = desk.releases.get(record.audience) if record is not None else None
-    known = desk.known(release.digest) if release is not None else None
-    return known.entries if known is not None else EMPTY
 
 
 def _workloads(entries: Entries) -> dict[int, str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import cast
 
@@ -46,8 +47,7 @@ class HostCalls(Calls):
         lone = {row.target for row in quarantines}
 
         def line(row: HostRow) -> pb.Host:
-            seen, record = row.seen, desk.record(row.name)
-            newest = desk.releases.get(record.audience) if record is not None else None
+            seen, newest = row.seen, desk.newest(row.name)
             held = (seen.store_epoch, seen.version)
             return pb.Host(
                 name=row.name,
@@ -57,7 +57,7 @@ class HostCalls(Calls):
                 state=cast(pb.HostState, row.state(moment).value),
                 quarantined=not row.revoked and Target(host=row.name) in lone,
                 version=seen.version,
-                current=newest is not None and not row.revoked and held >= newest.order[:2],
+                current=newest is not None and not row.revoked and held >= newest,
                 refused=seen.refused if seen.refused_version > seen.version else "",
                 last_seen=seen.at,
                 agent_version=seen.agent_version,
@@ -73,7 +73,8 @@ class HostCalls(Calls):
         row = await self._ask(context, self._host, name)
         facts = await self._ask(context, self._storage.host_facts, name)
         line = (await self._shown(context))(row)
-        said = admin_facts.read(row, facts, self._tools.publisher.desk)
+        entries = self._tools.publisher.desk.entries(name)
+        said = await asyncio.to_thread(admin_facts.read, row, facts, entries)
         taken = await self._ask(context, self._storage.taken, said.addresses)
         return pb.GetHostResponse(
             host=line,

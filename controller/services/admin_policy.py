@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
 
 from agent.pb import admin_pb2 as pb
 from controller import bounds
@@ -15,15 +17,23 @@ from controller.bounds import OutOfBounds
 from controller.records import Actor
 from controller.revising import Decided, Reviser, Way
 from controller.services import admin_changes
-from controller.services.admin_calls import Calls, Tools, now, within_bounds
+from controller.services.admin_calls import Calls, Tools, now, refuse_error, within_bounds
 from controller.services.admin_upload import Upload, receive
 from controller.services.callers import Code, Context, refuse
-from controller.storage import Conflict
+from controller.storage import Conflict, StorageError
 
 AT_ONCE = 2
-"""Revisions that are read or decided at one time."""
+"""Uploads that are held at one time, of those who change and of those who only ask."""
 _TRIES = 3
 """For who does not care which revision was the newest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How the next revision is made. expected: the revision that it has to start from, or 0."""
+
+    decide: Callable[[], Decided]
+    expected: int = 0
 
 
 class PolicyCalls(Calls):
@@ -32,38 +42,40 @@ class PolicyCalls(Calls):
     def __init__(self, tools: Tools) -> None:
         super().__init__(tools)
         self._reviser = Reviser(tools.storage)
-        self._turn = asyncio.Semaphore(AT_ONCE)
+        self._applies, self._reads = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
 
     async def Apply(
         self, requests: AsyncIterator[pb.ApplyRequest], context: Context
     ) -> pb.ApplyResponse:
         who = await self._enter(context, "Apply")
-        async with self._turn:
+        async with self._applies:
             upload: Upload[pb.ApplyHead] = await receive(context, requests)
             head = upload.head
             async with within_bounds(context):
                 why = bounds.why(head.why, required=not head.dry_run)
-
-            def decide() -> Decided:
-                way = Way(force=head.force)
-                return self._reviser.with_files(upload.files, way, now(), prune=head.prune)
-
+            change = Change(
+                lambda: self._reviser.with_files(
+                    upload.files, Way(force=head.force), now(), prune=head.prune
+                ),
+                head.expected_revision,
+            )
             if head.dry_run:
-                decided = await self._decided(context, decide, head.expected_revision)
-                return admin_changes.answer(decided)
-            return await self._revise(context, decide, who.actor, why, head.expected_revision)
+                decided = await self._decided(context, change, self._writer)
+                return await self._ask(context, admin_changes.answer, decided, on=self._writer)
+            return await self._revise(context, change, who.actor, why)
 
     async def Diff(
         self, requests: AsyncIterator[pb.DiffRequest], context: Context
     ) -> pb.DiffResponse:
         await self._enter(context, "Diff")
-        async with self._turn:
+        async with self._reads:
             upload: Upload[pb.DiffHead] = await receive(context, requests)
             prune = upload.head.prune
-            way = Way(force=True)
-            decide = lambda: self._reviser.with_files(upload.files, way, now(), prune=prune)  # noqa: E731
-            decided = await self._decided(context, decide, 0)
-            return admin_changes.difference(decided)
+            change = Change(
+                lambda: self._reviser.with_files(upload.files, Way(force=True), now(), prune=prune)
+            )
+            decided = await self._decided(context, change, self._reader)
+            return await self._ask(context, admin_changes.difference, decided, on=self._reader)
 
     async def DeleteDocuments(
         self, request: pb.DeleteDocumentsRequest, context: Context
@@ -76,14 +88,8 @@ class PolicyCalls(Calls):
                 raise OutOfBounds("documents: expected a kind and a name for each")
         gone = sorted({(one.kind, one.name) for one in request.documents})
         way = Way(what="DeleteDocuments")
-        async with self._turn:
-            result = await self._revise(
-                context,
-                lambda: self._reviser.without(gone, way, now()),
-                who.actor,
-                why,
-                request.expected_revision,
-            )
+        change = Change(lambda: self._reviser.without(gone, way, now()), request.expected_revision)
+        result = await self._revise(context, change, who.actor, why)
         return pb.DeleteDocumentsResponse(result=result)
 
     async def Rollback(self, request: pb.RollbackRequest, context: Context) -> pb.RollbackResponse:
@@ -92,48 +98,37 @@ class PolicyCalls(Calls):
             why = bounds.why(request.why)
             revision = bounds.number(request.revision, 1, bounds.MAX_NUMBER, "revision")
         way = Way(force=True, rollback_of=revision)
-        async with self._turn:
-            result = await self._revise(
-                context,
-                lambda: self._reviser.as_before(revision, way, now()),
-                who.actor,
-                why,
-                request.expected_revision,
-            )
+        change = Change(
+            lambda: self._reviser.as_before(revision, way, now()), request.expected_revision
+        )
+        result = await self._revise(context, change, who.actor, why)
         return pb.RollbackResponse(result=result)
 
-    async def _decided(
-        self, context: Context, decide: Callable[[], Decided], expected: int
-    ) -> Decided:
-        decided = await self._ask(context, decide)
-        if expected and decided.base != expected:
-            sentence = f"the newest revision is {decided.base}, not {expected}; read again"
+    async def _decided(self, context: Context, change: Change, on: Executor) -> Decided:
+        decided = await self._ask(context, change.decide, on=on)
+        if change.expected and decided.base != change.expected:
+            sentence = f"the newest revision is {decided.base}, not {change.expected}; read again"
             await refuse(context, Code.ABORTED, "CONFLICT", sentence)
         return decided
 
     async def _revise(
-        self,
-        context: Context,
-        decide: Callable[[], Decided],
-        who: Actor,
-        why: str,
-        expected: int,
+        self, context: Context, change: Change, who: Actor, why: str
     ) -> pb.ApplyResponse:
         """Decided again if somebody else came first, unless a revision was expected."""
-        for attempt in range(1, _TRIES + 1):
-            decided = await self._decided(context, decide, expected)
-            changes = decided.changes
-            if changes is None:
-                return admin_changes.answer(decided)
-            apply = self._storage.apply
-            try:
-                head = await asyncio.to_thread(apply, changes, decided.base, who, why, now())
-            except Conflict:
-                if attempt < _TRIES and not expected:
-                    continue
-                sentence = "somebody else changed policy meanwhile; read again"
-                await refuse(context, Code.ABORTED, "CONFLICT", sentence)
-            return admin_changes.answer(decided, head)
+        tries = 1 if change.expected else _TRIES
+        for left in reversed(range(tries)):
+            decided, head = await self._decided(context, change, self._writer), None
+            if decided.changes is not None:
+                arguments = (decided.changes, decided.base, who, why, now())
+                try:
+                    head = await asyncio.to_thread(self._storage.apply, *arguments)
+                except Conflict as error:
+                    if left:
+                        continue
+                    await refuse_error(context, error)
+                except StorageError as error:
+                    await refuse_error(context, error)
+            return await self._ask(context, admin_changes.answer, decided, head, on=self._writer)
         raise AssertionError("the last attempt returns or ends the call")
 
 

@@ -54,20 +54,20 @@ class RolloutCalls(Calls):
         self, context: Context, who: Caller, version: int
     ) -> AsyncIterator[pb.WatchRolloutResponse]:
         """As it is now and after each pause; ends the call of who may not watch any more."""
-        desk, rollout = self._tools.publisher.desk, self._tools.publisher.rollout
-        order = (desk.head.store_epoch, version)
+        rollout, loop = self._tools.publisher.rollout, asyncio.get_running_loop()
         seen: Mapping[str, Seen] = {}
-        asked, begun = float("-inf"), asyncio.get_running_loop().time()
+        asked, begun, looked = float("-inf"), loop.time(), None
         while True:
-            loop_time = asyncio.get_running_loop().time()
-            hosts = self._concerned(order)
-            if loop_time - asked >= STORE_SECONDS:
-                asked = loop_time
+            wanted = self._wanted(version)
+            if loop.time() - asked >= STORE_SECONDS:
+                asked = loop.time()
                 await self._still_admitted(context, who)
-                seen = await self._seen(context, rollout.elsewhere(hosts))
-            counts = rollout.count(order, hosts, seen)
-            settled = not counts.absent or asked - begun >= STORE_SECONDS
-            yield _message(counts, done=counts.done and settled)
+                seen = await self._seen(context, rollout.elsewhere(wanted))
+            if looked != (now_is := (asked, rollout.changes)):
+                looked = now_is
+                counts = rollout.count(version, wanted, seen)
+                settled = not counts.absent or asked - begun >= STORE_SECONDS
+                yield _message(counts, done=counts.done and settled)
             if await self._told_to_stop():
                 await refuse(context, Code.UNAVAILABLE, "SHUTDOWN", "this controller stops", 1.0)
 
@@ -78,18 +78,23 @@ class RolloutCalls(Calls):
 
     async def _still_admitted(self, context: Context, who: Caller) -> None:
         revoked = await stored(context, self._storage.revoked)
-        if is_revoked(who, revoked) or now() >= who.expires:
+        if is_revoked(who, revoked):
             await refuse_revoked(context, who)
+        if now() >= who.expires:
+            sentence = "the certificate has ended"
+            await refuse(context, Code.UNAUTHENTICATED, "CERTIFICATE", sentence)
 
-    def _concerned(self, order: tuple[int, int]) -> frozenset[str]:
-        """Hosts that are there and whose policy the version changes. Of one that nobody here
-        remembers: those whose newest release is not older."""
+    def _wanted(self, version: int) -> Mapping[str, tuple[int, int]]:
+        """What hosts have to hold whose policy the version changes, of those that are there. Of a
+        version that nobody here remembers: those whose newest release is not older."""
         desk = self._tools.publisher.desk
-        known = self._tools.publisher.rollout.hosts(order[1])
-        if known is not None:
-            return known & desk.records.keys()
-        newer = (a for a, r in desk.releases.current.items() if r.order[:2] >= order)
-        return desk.members(newer)
+        order = (desk.head.store_epoch, version)
+        known = self._tools.publisher.rollout.hosts(version)
+        if known is None:
+            newer = (a for a, r in desk.releases.current.items() if r.order[:2] >= order)
+            known = desk.members(newer)
+        newest = {name: desk.newest(name) for name in known}
+        return {name: min(order, one) for name, one in newest.items() if one is not None}
 
     async def _seen(self, context: Context, hosts: Iterable[str]) -> Mapping[str, Seen]:
         found = await self._ask(context, self._storage.seen, hosts) if hosts else {}

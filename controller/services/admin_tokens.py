@@ -20,7 +20,7 @@ from controller.access_records import (
 from controller.bounds import OutOfBounds
 from controller.services.admin_calls import Calls, Reasons, now, person, within_bounds
 from controller.services.admin_pages import shrunk
-from controller.services.callers import Code, Context
+from controller.services.callers import Code, Context, refuse
 from controller.storage import Refused
 
 TTL_SECONDS = 15 * 60
@@ -82,6 +82,8 @@ class TokenCalls(Calls):
         who = await self._enter(context, "RevokeToken", request.id)
         async with within_bounds(context):
             why = bounds.why(request.why, required=False)
+        if not tokens.is_id(request.id):
+            await refuse(context, Code.NOT_FOUND, "UNKNOWN", "expected the ID part of a token")
         revoke = self._storage.revoke_token
         await self._change(context, revoke, who.actor, why, request.id, reasons=_SPENT)
         return pb.RevokeTokenResponse()

@@ -18,6 +18,7 @@ MAX_TOTAL = 64 * 1024 * 1024
 MAX_NAME = 4096
 SILENT_SECONDS = 30.0
 """Between two messages: who uploads holds a place that others wait for."""
+UPLOAD_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,15 @@ class Upload(Generic[H]):
 
 async def receive(context: Context, requests: AsyncIterator[Any]) -> Upload[Any]:
     """All of it, or the call ends here."""
+    try:
+        async with asyncio.timeout(UPLOAD_SECONDS):
+            return await _received(context, requests)
+    except TimeoutError:
+        sentence = f"the upload took more than {UPLOAD_SECONDS:.0f} s"
+        await refuse(context, Code.DEADLINE_EXCEEDED, "SLOW", sentence)
+
+
+async def _received(context: Context, requests: AsyncIterator[Any]) -> Upload[Any]:
     first = await _next(context, requests)
     if first is None or first.WhichOneof("part") != "head":
         await _refuse(context, "the first message has to be the head")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from agent.pb import admin_pb2 as pb
@@ -80,7 +79,7 @@ class ViewCalls(Calls):
         fleet = sent(self._tools.publisher.desk)
         question = (request.source, request.target, request.port)
         try:
-            found = await asyncio.to_thread(ask, fleet, *question)
+            found = await self._ask(context, ask, fleet, *question, on=self._reader)
         except NotThere as error:
             await refuse(context, Code.NOT_FOUND, "UNKNOWN", str(error))
         except ValueError as error:

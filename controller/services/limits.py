@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often somebody may ask for a certificate. The secret of a token cannot be guessed; this keeps
-those who try from costing the database and the authority their time."""
+"""How often somebody may ask for a certificate, or for what his role does not have. The secret of a
+token cannot be guessed; this keeps those who try from costing the database and the authority their
+time."""
 
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ FAILURES = Rate(burst=10, per_second=0.1)
 ALL_ATTEMPTS = Rate(burst=1000, per_second=200)
 RENEWALS = Rate(burst=10, per_second=0.1)
 """By one certificate's name."""
+REFUSALS = Rate(burst=100, per_second=1)
+"""By one administrator."""
 
 
 class JoinLimits:
@@ -37,6 +40,17 @@ class JoinLimits:
 
     def failed(self, address: str) -> None:
         self._failures.take(_key(address), _now())
+
+
+class RefusalLimits:
+    """Of calls that a role is too low for: each writes into the audit log."""
+
+    def __init__(self) -> None:
+        self._refusals = Buckets(REFUSALS)
+
+    def attempt(self, name: str) -> float:
+        """0, or after how many seconds to come again."""
+        return self._refusals.take(name, _now())
 
 
 class RenewLimits:

@@ -172,8 +172,9 @@ class Publisher:
             return batch_of(self._fleet, step(), sealing, now, everything=everything)
 
         batch = await asyncio.to_thread(work)
+        moved = self.desk.moved(batch)
         hosts = self.desk.apply(batch)
-        self.rollout.note_version(version, self.desk.members(batch.changed))
+        self.rollout.note_version(version, self.desk.members(batch.changed) | moved)
         if self.streams is not None:
             self.streams.changed(hosts)
 

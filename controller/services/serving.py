@@ -12,6 +12,8 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from controller.services import failures
+
 STOP_SECONDS = 5.0
 MAIN_BYTES = 4 * 1024 * 1024
 ENROLMENT_BYTES = 64 * 1024
@@ -49,6 +51,7 @@ class Server:
     """A port and what it serves."""
 
     def __init__(self, services: Sequence[Service], max_bytes: int, *, reflects: bool) -> None:
+        failures.tell()
         options = (*_OPTIONS, ("grpc.max_receive_message_length", max_bytes))
         self._server = grpc.aio.server(options=options)
         self._services = services

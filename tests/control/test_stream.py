@@ -213,11 +213,13 @@ def test_a_refusal_is_counted_and_the_next_version_comes(storage: SqlStorage) ->
         rollout = made.publisher.rollout
         hosts = rollout.hosts(head.version)
         assert sorted(hosts or ()) == ["a", "b"]
-        counts = rollout.count((head.store_epoch, head.version), hosts or (), {})
+        order = (head.store_epoch, head.version)
+        counts = rollout.count(head.version, dict.fromkeys(hosts or (), order), {})
         assert counts.refusals == (("a", "no room"),)
         newer = fleet.apply(storage, fleet.port(6381))
         await one.until("confirm")
-        counts = rollout.count((newer.store_epoch, newer.version), {"a"}, {})
+        wanted = {"a": (newer.store_epoch, newer.version)}
+        counts = rollout.count(newer.version, wanted, {})
         assert (counts.enforced, counts.done) == (1, True)
         await one.close()
 

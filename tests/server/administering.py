@@ -131,6 +131,9 @@ class Follower:
             self.ended = ("OK", "")
         except grpc.aio.AioRpcError as error:
             self.ended = (error.code().name, reason_of(error))
+        except Exception as error:  # whoever waits for it has to be told
+            self.ended = (type(error).__name__, str(error))
+            raise
         finally:
             await self.agent.close()
 
@@ -208,5 +211,11 @@ class Hosts:
         address = f"localhost:{self.served.main}"
         asyncio.run_coroutine_threadsafe(follower.follow(address), self._loop)
         kind = "policy" if refuses else "in_sync"
-        wait_until(lambda: kind in follower.agent.kinds, f"a stream to say {kind}", PATIENCE)
+
+        def said() -> bool:
+            agent = follower.agent
+            assert follower.ended is None, f"{identity.name}: {follower.ended} after {agent.kinds}"
+            return kind in agent.kinds
+
+        wait_until(said, f"a stream to say {kind}", PATIENCE)
         return follower

@@ -24,7 +24,7 @@ from tests.lab.waiting import wait_until
 from tests.server import client
 from tests.server.administering import PATIENCE, POLICY, Follower, Hosts
 from tests.server.commanding import Ctl, following, logged_in, login_token, pair
-from tests.server.served import Served
+from tests.server.served import Served, Site
 from tests.unit.policies import WEB_TO_DB
 
 OTHER = WEB_TO_DB.replace("6379", "6380").replace("web-to-db", "web-to-db-2")
@@ -176,7 +176,7 @@ def test_who_was_revoked_is_told_so_also_by_a_renewal(
         (Role.EDITOR, "operator", ["hosts", "revoke", "web-9", "-m", "x"]),
     ],
 )
-def test_what_a_role_may_not_is_status_4_and_names_both_roles(
+def test_what_a_role_may_not_is_status_4_and_names_the_one_that_it_takes(
     served: Served,
     storage: SqlStorage,
     tmp_path: Path,
@@ -186,7 +186,8 @@ def test_what_a_role_may_not_is_status_4_and_names_both_roles(
 ) -> None:
     ctl = logged_in(served, storage, tmp_path, role)
     message = ctl.refused(Exit.NOT_PERMITTED, *arguments, stdin=POLICY)
-    assert f"you are logged in as {role.name.lower()}, and this takes {needed}" in message
+    assert message.endswith(f"; ask an operator for a login token of the role {needed}\n")
+    assert f"is {role.name.lower()}" in message
 
 
 # Tokens and hosts.
@@ -385,6 +386,30 @@ def test_a_controller_that_hangs_is_status_3(
         served.process.send_signal(signal.SIGCONT)
     assert f"localhost:{served.main} (answers, but completes no handshake" in message
     wait_until(lambda: operator("whoami").exit_code == Exit.OK, "it to go on", PATIENCE)
+
+
+def test_a_controller_that_dies_meanwhile_is_status_3(tmp_path: Path) -> None:
+    site = Site(tmp_path / "site")
+    site.folder.mkdir()
+    site.write()
+    site.init()
+    with Served(site) as served, site.store() as storage, Hosts(served, storage) as hosts:
+        ctl = logged_in(served, storage, tmp_path, Role.OPERATOR)
+        _, db = pair(hosts)
+        ctl.good("apply", "-f", "-", "-m", "x", "--wait", stdin=POLICY)
+        silent(db)
+        ctl.good("apply", "-f", "-", "-m", "x", stdin=OTHER)
+        child = ctl.start("rollout", storage.fleet().head.version, "--watch")
+        assert child.stderr is not None
+        assert "1 on its way" in child.stderr.readline()
+        served.process.kill()
+        _, said = child.communicate(timeout=PATIENCE)
+        assert child.returncode == Exit.UNREACHABLE
+        assert f"controller localhost:{served.main} ended the connection before it" in said
+        assert "it goes on without you" in said
+        served.process.wait(PATIENCE)
+        message = ctl.refused(Exit.UNREACHABLE, "apply", "-f", "-", "-m", "x", stdin=POLICY)
+        assert f"no controller can be reached: localhost:{served.main} (Connection" in message
 
 
 def test_an_enrolment_port_is_told_apart(served: Served, operator: Ctl) -> None:

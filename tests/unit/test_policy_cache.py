@@ -241,6 +241,7 @@ def test_what_the_controller_hears_is_what_is_said() -> None:
     hello = stream.Hello(7, "a", stand().release, None, 4, 9, 3, 1, None)
     said = pb.AgentUp.FromString(stream_codec.encode(hello, bytes(16))).hello
     assert (said.protocol, said.host, said.host_name, said.policy.version) == (1, 7, "a", 3)
+    assert said.policy.audience == AUDIENCE, "for a host that was relabelled"
     assert not said.HasField("unconfirmed")
     nack = stream.Nack(5, NackReason.DELTA, "x" * 5000, 3, 1)
     heard = pb.AgentUp.FromString(stream_codec.encode(nack, bytes(16))).nack

@@ -71,14 +71,16 @@ def test_the_lists_are_of_methods_that_there_are() -> None:
     assert set(LISTS) <= METHODS
 
 
-def test_too_low_a_role_is_named_with_the_one_that_it_takes() -> None:
+def test_who_has_too_low_a_role_is_told_which_one_it_takes() -> None:
     refusal = Refusal(
-        Code.PERMISSION_DENIED, "Apply needs more", "ROLE_TOO_LOW",
+        Code.PERMISSION_DENIED, "vera is viewer", "ROLE_TOO_LOW",
         {"role": "viewer", "needed": "editor"},
     )  # fmt: skip
     answer = told(refusal, APPLY)
     assert answer.status is Exit.NOT_PERMITTED
-    assert "you are logged in as viewer, and this takes editor" in answer.sentence
+    assert answer.sentence.endswith(
+        ": vera is viewer; ask an operator for a login token of the role editor"
+    )
 
 
 def test_who_comes_too_often_is_told_how_long_to_wait() -> None:

@@ -254,7 +254,8 @@ def test_a_rollout_counts_who_has_it_who_waits_who_refused_and_who_is_away() -> 
     made.enforced("a", (1, 7))
     made.refused("b", (1, 7), "no room")
     seen = {"d": Seen(controller="ctl-2", store_epoch=1, version=9), "e": Seen(controller="ctl-2")}
-    counts = made.count((1, 7), made.hosts(7) or (), seen)
+    wanted = dict.fromkeys(made.hosts(7) or (), (1, 7))
+    counts = made.count(7, wanted, seen)
     assert (counts.hosts, counts.enforced, counts.refused, counts.pending, counts.absent) == (
         6, 2, 1, 2, 1,
     )  # fmt: skip
@@ -262,14 +263,35 @@ def test_a_rollout_counts_who_has_it_who_waits_who_refused_and_who_is_away() -> 
     assert not counts.done
     made.gone("c")
     made.enforced("e", (1, 7))
-    assert made.count((1, 7), made.hosts(7) or (), seen).done
+    assert made.count(7, wanted, seen).done
 
 
 def test_a_newer_version_enforces_an_older_one_and_a_newer_epoch_any() -> None:
     made = Rollout()
     made.connected("a", (1, 9))
     made.connected("b", (2, 1))
-    assert made.count((1, 7), ["a", "b"], {}).enforced == 2
+    assert made.count(7, {"a": (1, 7), "b": (1, 7)}, {}).enforced == 2
+
+
+def test_a_host_that_came_to_older_policy_needs_no_more_than_that() -> None:
+    made = Rollout()
+    made.connected("a", (1, 5))
+    assert made.count(7, {"a": (1, 6)}, {}).pending == 1
+    made.enforced("a", (1, 6))
+    assert made.count(7, {"a": (1, 6)}, {}).enforced == 1
+
+
+def test_versions_that_were_compiled_as_one_have_changed_the_same_hosts() -> None:
+    made = Rollout()
+    assert made.hosts(1) is None
+    made.note_version(3, ["a"])
+    made.note_version(6, ["b"])
+    assert made.hosts(6) == made.hosts(5) == made.hosts(4) == frozenset("b")
+    assert made.hosts(3) == frozenset("a")
+    assert made.hosts(2) is None  # by whom this was compiled, has ended
+    assert made.elsewhere(["a", "b"]) == {"a", "b"}
+    made.connected("a", (1, 3))
+    assert made.elsewhere(["a", "b"]) == {"b"}
 
 
 def test_every_answer_can_be_seen_by_who_watches() -> None:
