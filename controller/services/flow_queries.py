@@ -26,7 +26,7 @@ class FlowQueryServicer(Calls, flow_pb2_grpc.FlowQueryServiceServicer):
             chosen = flow_codec.read_filter(request.filter)
             size = flow_codec.size_of(request.page_size, USUAL_PAGE)
             page = Page(size, flow_codec.page_token("flows", request.page_token))
-        found = await self._ask(context, self._storage.flows, chosen, page)
+        found = await self._ask(context, self._storage.flows, chosen, page, on=self._reader)
         return pb.ListFlowsResponse(
             flows=map(flow_codec.stored_flow, found.items), next_page_token=found.next
         )
@@ -39,7 +39,9 @@ class FlowQueryServicer(Calls, flow_pb2_grpc.FlowQueryServiceServicer):
             chosen = flow_codec.read_filter(request.filter)
             limit = flow_codec.size_of(request.limit, USUAL_TALKERS)
         found = await self._ask(
-            context, lambda: self._storage.talkers(chosen, limit, by_bytes=request.by_bytes)
+            context,
+            lambda: self._storage.talkers(chosen, limit, by_bytes=request.by_bytes),
+            on=self._reader,
         )
         return pb.ListTalkersResponse(talkers=map(flow_codec.talker, found))
 
@@ -52,15 +54,13 @@ class FlowQueryServicer(Calls, flow_pb2_grpc.FlowQueryServiceServicer):
             size = flow_codec.size_of(request.page_size, USUAL_PAGE)
             page = Page(size, flow_codec.page_token("edges", request.page_token))
             since = flow_codec.moment(request.new_since)
-        found = await self._ask(context, self._storage.edges, chosen, since, page)
+        found = await self._ask(context, self._storage.edges, chosen, since, page, on=self._reader)
         return pb.ListEdgesResponse(
             edges=map(flow_codec.seen_edge, found.items), next_page_token=found.next
         )
 
 
 def service(tools: Tools) -> Service:
-    return Service(
-        "cordon.v1.FlowQueryService",
-        flow_pb2_grpc.add_FlowQueryServiceServicer_to_server,
-        FlowQueryServicer(tools),
-    )
+    servicer = FlowQueryServicer(tools)
+    add = flow_pb2_grpc.add_FlowQueryServiceServicer_to_server
+    return Service("cordon.v1.FlowQueryService", add, servicer, servicer.stop)
