@@ -7,12 +7,11 @@ Times are unix seconds unless a name says otherwise. What a record says is the w
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from agent.core.allow import Document, allow_document
+from agent.core.allow import Document, allow_document, party
 from agent.core.flow_summary import FOLDED, SUPPRESSED
 
 NO_EDGE = (FOLDED, SUPPRESSED)
@@ -130,18 +129,7 @@ def opening(edge: Edge) -> Document | None:
     not known which: records of ICMP do not say the type."""
     if edge.verdict not in ("refuse", "audit") or edge.reason != "no_rule" or not edge.port:
         return None
-    source, target = _party(edge.source), _party(edge.destination)
+    source, target = party(edge.source), party(edge.destination)
     if source is None or target is None:
         return None
     return allow_document(source, target, f"{edge.protocol}/{edge.port}")
-
-
-def _party(name: str) -> Document | None:
-    """How the language selects it. Names of workloads have a slash and no dot or colon."""
-    reserved: dict[str, Document] = {"host": {"segment": "default"}, "world": {"world": True}}
-    if name in reserved:
-        return reserved[name]
-    try:
-        return {"cidr": str(ipaddress.ip_network(name))} if "/" in name else None
-    except ValueError:
-        return {"workload": name.rpartition("/")[2]}
