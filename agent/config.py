@@ -72,6 +72,8 @@ class Config:
     metrics_users: Path | None = None
     metrics_rules: int = 0
     controller_lifeline: bool = True
+    ship_flows: bool = True
+    """Whether a controller, where there is one, gets flow records."""
 
     @property
     def pins(self) -> Path:
@@ -109,7 +111,7 @@ _CHOICES = {
     "refuse": ("reject", "drop"),
 }
 OFF = "off"
-_SWITCHES = ("controller_lifeline",)
+_SWITCHES = ("controller_lifeline", "ship_flows")
 _REQUIRED = ("host_name",)
 KEYS = (*_NAMES, *_PATHS, *_NUMBERS, *_ENDPOINTS, *_CHOICES, *_SWITCHES)
 

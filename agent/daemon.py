@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import itertools
 import signal
 import sys
 import time
@@ -27,18 +26,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from agent.config import Config
 from agent.core import commands, events, stream
-from agent.core.abi import FlowEvent
 from agent.core.agent import Agent
 from agent.core.commands import Command
 from agent.core.compile import PolicyTooLarge
 from agent.core.control import Control
 from agent.core.events import Event
-from agent.core.flows import describe
 from agent.edge import cache_file, cgroups, clock, loader_child, local_server, logs, sd_notify
 from agent.edge.bpffs import BpffsError
 from agent.edge.control_link import ControlLink
 from agent.edge.file_watch import FileWatch
+from agent.edge.flow_feed import FlowFeed
 from agent.edge.flow_log import FlowLog
+from agent.edge.flow_shipper import FlowShipper
 from agent.edge.hasher import Hasher
 from agent.edge.kernel import Kernel, Place
 from agent.edge.libbpf import BpfError
@@ -83,20 +82,19 @@ class Daemon:
         self._reader = ProcessReader(place.root, place.mount)
         self._hasher = Hasher(self._reader.hashes, self._tell)
         self._source = _file_source(config, key)
-        self._flows = FlowLog(config.flow_history, self._observers_changed)
         self._view = LocalView(config.instance, host_name, self._agent, self._reader)
-        self._telemetry = Telemetry(config, self._agent)
+        shipper = _shipper(config, self._link, self._view)
+        log = FlowLog(config.flow_history, self._observers_changed)
+        self._flows = FlowFeed(log, shipper, self._view.names_under)
+        self._telemetry = Telemetry(config, self._agent, shipper)
         self._told: deque[Event] = deque()
         self._busy = False
         self._opened = ExitStack()
         self._loaded = False
         self._lost = 0
         self._observe = False
-        self._numbers = itertools.count(1)
-        self._refuser: Refuser
         self._kernel: Kernel
         self._tagger: Tagger
-        self._wall_offset_ns = clock.wall_offset_ns()
 
     async def run(self) -> int:
         """Until told to stop; returns the exit status."""
@@ -109,7 +107,7 @@ class Daemon:
                 number, self._tell, events.StopRequested(signal.Signals(number).name)
             )
         self._open_file_watch()
-        service = local_server.LocalService(self._view, self._flows)
+        service = local_server.LocalService(self._view, self._flows.log)
         server = await local_server.serve(self._config.socket, service)
         self._opened.enter_context(contextlib.closing(self._telemetry))
         tasks = [
@@ -120,6 +118,8 @@ class Daemon:
                 self._tick,
                 self._hasher.work,
                 self._guard_datapath,
+                self._flows.drain,
+                *((self._flows.shipper.run,) if self._flows.shipper else ()),
             )
         ]
         try:
@@ -130,6 +130,7 @@ class Daemon:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._flows.close()
             if self._link is not None:
                 await self._link.close()
             await server.stop(local_server.STOP_SECONDS)
@@ -175,7 +176,7 @@ class Daemon:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self._wall_offset_ns = clock.wall_offset_ns()
+            self._flows.refresh_clock()
             if self._loaded:
                 self._kernel.refresh_clock()
                 self._look_for_losses()
@@ -231,11 +232,6 @@ class Daemon:
 
     def _observers_changed(self, count: int) -> None:
         self._tell(events.ObserversChanged(count))
-
-    def _flow_seen(self, event: FlowEvent) -> None:
-        self._refuser.offer(event)
-        names = self._view.names_under(event.generation)
-        self._flows.add(describe(event, names, self._wall_offset_ns, next(self._numbers)))
 
     # Commands out: short ones at once, long ones by the worker.
 
@@ -328,10 +324,10 @@ class Daemon:
         self._tagger = Tagger(self._reader, self._kernel.processes, self._hasher, self._place.pins)
         self._view.open(self._kernel, self._place.pins)
         refuser = Refuser(self._place.pins.maps, on=self._config.refuse == "reject")
-        self._refuser = self._opened.enter_context(contextlib.closing(refuser))
-        self._telemetry.open(self._place.pins, self._refuser)
+        self._opened.enter_context(contextlib.closing(refuser))
+        self._telemetry.open(self._place.pins, refuser)
         self._listen(self._kernel.process_events(self._tell))
-        self._listen(self._kernel.flow_events(self._flow_seen))
+        self._listen(self._flows.open(self._kernel, refuser))
         self._lost = self._kernel.lost_reports()  # of earlier runs: the walk makes up for them
         self._loaded = True
 
@@ -393,6 +389,10 @@ def _link(config: Config, tell: Callable[[Event], None]) -> ControlLink:
     return ControlLink(
         config.identity, config.cache, lifeline=config.controller_lifeline, tell=tell
     )
+
+
+def _shipper(config: Config, link: ControlLink | None, view: LocalView) -> FlowShipper | None:
+    return FlowShipper(link.ask, view.names_under) if link and config.ship_flows else None
 
 
 def _file_source(config: Config, key: Ed25519PublicKey | None) -> SnapshotSource | None:

@@ -95,6 +95,7 @@
 #define GENERATION_FLAG_BITS 16
 
 #define CONTROL_OBSERVE 0x1 // somebody watches: allowed connections make events too
+#define CONTROL_SUM_UP 0x2  // likewise, but the daemon looks for them by itself, many at once
 
 // control[0]: memory-mapped, so that the daemon's store of `generation` is one aligned move.
 struct control {
@@ -163,8 +164,9 @@ struct socket_state {
 	__u8 proof;
 	__u8 flags; // SOCKET_*
 	__u16 pad;
-	__u32 stamp;	  // of the process that `tgid` names
-	__u32 held_at_us; // CLOCK_MONOTONIC in units of 1,024 ns, of a socket that is held
+	__u32 stamp; // of the process that `tgid` names
+	__u32 since; // CLOCK_MONOTONIC: of a socket that is held when that began, in units of 1,024
+		     // ns; of a connection when it was established, in units of 2^20 ns
 };
 
 // rules: (local, peer, protocol, port) -> entry. The compiler has flattened order and wildcards:
@@ -327,6 +329,8 @@ struct process_event {
 #define SEGMENT_OTHER 0
 #define SEGMENT_SYN 1	  // for a listener
 #define SEGMENT_SYN_ACK 2 // for a socket that waits for it
+#define FLOW_JUDGED 0
+#define FLOW_CLOSED 1 // a TCP connection has ended; what was judged of it last
 struct flow_event {
 	__u64 time_ns; // CLOCK_MONOTONIC
 	__u64 generation;
@@ -347,8 +351,17 @@ struct flow_event {
 	__u8 reason;
 	__u8 proof;
 	__u8 segment; // SEGMENT_*
-	__u16 pad;
+	__u8 kind;    // FLOW_*
+	__u8 pad;
 	__u32 answer; // of a SYN: what a reset has to acknowledge, RFC 9293 3.10.7.1
+	// Of a connection that has ended. Bytes are those of TCP's sequence numbers, in which SYN
+	// and FIN are one each.
+	__u64 sent_bytes; // and acknowledged
+	__u64 received_bytes;
+	__u32 sent_packets;
+	__u32 received_packets;
+	__u32 duration_ms;
+	__u32 pad2;
 };
 
 // held_times: per CPU, how long connections waited for their process: 2^n to 2^(n+1) units of

@@ -212,9 +212,9 @@ INLINE struct flow_event *reserve_flow_event(void)
 	return flow_events.ringbuf_reserve(sizeof(struct flow_event));
 }
 
-INLINE void submit_flow_event(struct flow_event *event)
+INLINE void submit_flow_event(struct flow_event *event, u64 wake)
 {
-	flow_events.ringbuf_submit(event, 0);
+	flow_events.ringbuf_submit(event, wake);
 }
 
 INLINE struct process_event *reserve_process_event(void)

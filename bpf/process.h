@@ -112,14 +112,14 @@ INLINE int place_of(u32 units)
 INLINE void begin_hold(struct socket_state *s)
 {
 	s->flags |= SOCKET_HELD;
-	s->held_at_us = bpf_ktime_get_ns() >> 10;
+	s->since = bpf_ktime_get_ns() >> 10;
 }
 
 // We know who asks: the packet that comes now is judged.
 INLINE void end_hold(struct socket_state *s)
 {
 	s->flags &= ~SOCKET_HELD;
-	count_held_time(place_of((u32)(bpf_ktime_get_ns() >> 10) - s->held_at_us));
+	count_held_time(place_of((u32)(bpf_ktime_get_ns() >> 10) - s->since));
 }
 
 // Sockets older than the first policy pass until the grace is over.

@@ -40,19 +40,34 @@ INLINE int take_report(struct control *c)
 	return suppressed;
 }
 
+// Whether anybody wants to hear of what is in order.
+INLINE int is_watched(struct control *c)
+{
+	return c->flags & (CONTROL_OBSERVE | CONTROL_SUM_UP);
+}
+
+// To wake the daemon costs more than the event. It finds what was put here quietly by its timer, or
+// with the next refusal, which wakes it whatever lies before.
+INLINE u64 wake_watchers(struct control *c)
+{
+	return c->flags & CONTROL_OBSERVE ? 0 : BPF_RB_NO_WAKEUP;
+}
+
 // Every judgement ends here.
 INLINE void report(struct control *c, u64 generation, struct question *q, struct decision *d,
 		   struct flow *f)
 {
 	struct flow_event *event;
+	u64 wake = BPF_RB_FORCE_WAKEUP;
 	int suppressed = 0;
 
 	count_verdict(q->direction, d->verdict, d->reason);
 	if (d->rule)
 		count_rule(d->rule);
 	if (d->verdict == VERDICT_ALLOW) {
-		if (!(c->flags & CONTROL_OBSERVE))
+		if (!is_watched(c))
 			return;
+		wake = wake_watchers(c);
 	} else {
 		suppressed = take_report(c);
 		if (suppressed < 0)
@@ -81,8 +96,15 @@ INLINE void report(struct control *c, u64 generation, struct question *q, struct
 	event->reason = d->reason;
 	event->proof = f->proof;
 	event->segment = f->segment;
+	event->kind = FLOW_JUDGED;
 	event->pad = 0;
 	event->answer = f->answer;
+	event->sent_bytes = 0;
+	event->received_bytes = 0;
+	event->sent_packets = 0;
+	event->received_packets = 0;
+	event->duration_ms = 0;
+	event->pad2 = 0;
 	event->netns = f->netns;
-	submit_flow_event(event);
+	submit_flow_event(event, wake);
 }

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
 // TCP's own call-backs: write the tag into SYN and SYN-ACK, shorten the first time-out of a held
-// socket, hand a verified peer to the socket that accept() will return. A failure here never stops
+// socket, hand a verified peer to the socket that accept() will return, tell those who watch what a
+// connection carried when it has ended. A failure here never stops
 // a connection: it goes on without a tag and is counted, and the peer sees `unproven`.
 
 #define REPLY_DEFAULT -1
+#define TCP_STATE_CLOSE 7
+#define SINCE_SHIFT 20 // about a millisecond; wraps after 52 days
 
 // Context fields must be read one by one at fixed offsets: the compiler is kept from merging the
 // two families' loads into one through a chosen pointer, which the verifier refuses.
@@ -153,15 +156,79 @@ INLINE void on_option(struct bpf_sock_ops *ctx, struct control *c, struct bpf_so
 			  !!(flags & TCP_ACK));
 }
 
-INLINE void want_options(struct bpf_sock_ops *ctx, int on)
+INLINE void want_options(struct bpf_sock_ops *ctx)
 {
 	u32 flags = ctx->bpf_sock_ops_cb_flags;
 
-	if (on)
-		flags |= BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
-	else
-		flags &= ~BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
+	bpf_sock_ops_cb_flags_set(ctx, flags | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
+}
+
+// The connection is established: no options from here on, and its end only if somebody watches.
+INLINE void want_end(struct bpf_sock_ops *ctx, struct control *c, struct socket_state *s)
+{
+	u32 flags = ctx->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
+
+	if (s && s->verdict != VERDICT_NONE && is_watched(c)) {
+		flags |= BPF_SOCK_OPS_STATE_CB_FLAG;
+		s->since = now_ns() >> SINCE_SHIFT;
+	}
 	bpf_sock_ops_cb_flags_set(ctx, flags);
+}
+
+INLINE void describe_end(struct bpf_sock_ops *ctx, struct socket_state *s, struct flow_event *event)
+{
+	struct address_key local, remote;
+	u32 lasted = (u32)(now_ns() >> SINCE_SHIFT) - s->since;
+
+	sockops_addresses(ctx, &local, &remote);
+	__builtin_memcpy(event->local_address, &local, 16);
+	__builtin_memcpy(event->remote_address, &remote, 16);
+	event->local_port = ctx->local_port;
+	event->remote_port = sockops_remote_port(ctx);
+	event->sent_bytes = ctx->bytes_acked;
+	event->received_bytes = ctx->bytes_received;
+	event->sent_packets = ctx->segs_out;
+	event->received_packets = ctx->segs_in;
+	event->duration_ms = ((u64)lasted << SINCE_SHIFT) / 1000000;
+}
+
+// Runs for each state after `established`; the last one is of interest.
+INLINE void on_state(struct bpf_sock_ops *ctx, struct control *c, struct bpf_sock *sk)
+{
+	struct flow_event *event;
+	struct socket_state *s;
+
+	if (ctx->args[1] != TCP_STATE_CLOSE || !is_watched(c))
+		return;
+	s = get_socket(sk);
+	if (!s)
+		return;
+	event = reserve_flow_event();
+	if (!event) {
+		count_outcome(OUTCOME_FLOW_EVENT_LOST);
+		return;
+	}
+	describe_end(ctx, s, event);
+	event->time_ns = now_ns();
+	event->generation = s->generation;
+	event->netns = s->netns;
+	event->local = s->local;
+	event->peer = s->peer;
+	event->peer_host = s->peer_host;
+	event->rule = s->rule;
+	event->tgid = s->tgid;
+	event->suppressed = 0;
+	event->protocol = IPPROTO_TCP;
+	event->direction = s->flags & SOCKET_EGRESS ? DIR_EGRESS : DIR_INGRESS;
+	event->verdict = s->verdict;
+	event->reason = s->reason;
+	event->proof = s->proof;
+	event->segment = SEGMENT_OTHER;
+	event->kind = FLOW_CLOSED;
+	event->pad = 0;
+	event->answer = 0;
+	event->pad2 = 0;
+	submit_flow_event(event, wake_watchers(c));
 }
 
 INLINE void on_listen(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
@@ -172,19 +239,15 @@ INLINE void on_listen(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 		s->flags = SOCKET_LISTENS;
 		s->port = ctx->local_port;
 	}
-	want_options(ctx, 1);
+	want_options(ctx);
 }
 
 // The child exists and has a copy of its listener's state; now it gets its peer.
-INLINE void on_accepted(struct bpf_sock_ops *ctx, struct control *c, struct bpf_sock *sk)
+INLINE void find_accepted_peer(struct bpf_sock_ops *ctx, struct control *c, struct socket_state *s)
 {
-	struct socket_state *s = get_socket(sk);
 	struct handshake *h;
 	struct tuple key;
 
-	want_options(ctx, 0);
-	if (!s)
-		return;
 	passive_tuple(ctx, s->netns, &key);
 	h = get_handshake(&key);
 	s->flags = 0;
@@ -209,12 +272,20 @@ INLINE void on_accepted(struct bpf_sock_ops *ctx, struct control *c, struct bpf_
 	delete_handshake(&key);
 }
 
-// No options from here on.
+INLINE void on_accepted(struct bpf_sock_ops *ctx, struct control *c, struct bpf_sock *sk)
+{
+	struct socket_state *s = get_socket(sk);
+
+	if (s)
+		find_accepted_peer(ctx, c, s);
+	want_end(ctx, c, s);
+}
+
 INLINE void on_connected(struct bpf_sock_ops *ctx, struct control *c, struct bpf_sock *sk)
 {
 	struct socket_state *s = get_socket(sk);
 
-	want_options(ctx, 0);
+	want_end(ctx, c, s);
 	if (s && !s->peer && !read_generation(c))
 		s->flags |= SOCKET_ADOPTED; // older than the first policy
 }
@@ -237,7 +308,7 @@ int cordon_sock_ops(struct bpf_sock_ops *ctx)
 		return 1;
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB: // before the SYN is built
-		want_options(ctx, 1);
+		want_options(ctx);
 		break;
 	case BPF_SOCK_OPS_TIMEOUT_INIT:
 		if (sk)
@@ -258,6 +329,10 @@ int cordon_sock_ops(struct bpf_sock_ops *ctx)
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 		if (sk)
 			on_accepted(ctx, c, sk);
+		break;
+	case BPF_SOCK_OPS_STATE_CB:
+		if (sk)
+			on_state(ctx, c, sk);
 		break;
 	}
 	return 1;

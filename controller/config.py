@@ -32,6 +32,8 @@ class ControllerConfig:
     """name: in its certificate and in logs. advertise: what agents are told.
 
     names: DNS names and addresses in its certificate. listen_metrics: empty for none.
+    flow_days, flow_edge_days: how long flow records, and edges, are kept. flow_rows: how
+    many records at most.
     """
 
     name: str
@@ -45,6 +47,9 @@ class ControllerConfig:
     reflection: bool = False
     max_syncing: int = 64
     max_streams: int = 20_000
+    flow_days: int = 7
+    flow_edge_days: int = 180
+    flow_rows: int = 20_000_000
 
     @property
     def master_key(self) -> Path:
@@ -70,7 +75,13 @@ def parse_config(table: Mapping[str, object], file: str) -> ControllerConfig:
             values[key] = _READERS[key](value)
         except ValueError as error:
             raise ConfigError(f"{file}: {key} is {_shown(key, value)}, {error}") from None
-    return ControllerConfig(**values)  # type: ignore[arg-type]
+    config = ControllerConfig(**values)  # type: ignore[arg-type]
+    if config.flow_edge_days < config.flow_days:
+        raise ConfigError(
+            f"{file}: flow_edge_days is {config.flow_edge_days}, expected at least flow_days, "
+            f"{config.flow_days}"
+        )
+    return config
 
 
 def _shown(key: str, value: object) -> str:
@@ -177,4 +188,7 @@ _READERS: Mapping[str, Callable[[object], object]] = {
     "reflection": _flag,
     "max_syncing": _number(1, 10_000),
     "max_streams": _number(1, 1_000_000),
+    "flow_days": _number(1, 3650),
+    "flow_edge_days": _number(1, 3650),
+    "flow_rows": _number(1000, 10_000_000_000),
 }

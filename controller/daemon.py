@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from agent.edge import clock, logs, sd_notify
 from agent.pb import enrolment_pb2_grpc
 from controller.config import ControllerConfig
-from controller.services import admin, metrics, policy, tls
+from controller.services import admin, flow_queries, flows, metrics, policy, tls
 from controller.services.admin_calls import Tools
 from controller.services.enrolment import JoiningServicer, RenewingServicer
+from controller.services.flows import Collector, FlowSweeper
 from controller.services.issuing import Issuer
 from controller.services.policy import PolicyServicer
 from controller.services.publisher import Publisher
@@ -45,10 +46,12 @@ class Parts:
     issuer: Issuer
     publisher: Publisher
     policy: PolicyServicer
+    flows: Collector
 
 
 def _main_services(parts: Parts) -> Sequence[Service]:
     """Main port."""
+    tools = Tools(parts.config, parts.storage, parts.issuer, parts.publisher)
     return [
         Service(
             ENROLMENT,
@@ -56,7 +59,9 @@ def _main_services(parts: Parts) -> Sequence[Service]:
             RenewingServicer(parts.storage, parts.issuer, parts.config.advertise),
         ),
         Service(policy.NAME, policy.add_to_server, parts.policy, parts.policy.stop),
-        admin.service(Tools(parts.config, parts.storage, parts.issuer, parts.publisher)),
+        admin.service(tools),
+        flows.service(parts.publisher, parts.flows),
+        flow_queries.service(tools),
     ]
 
 
@@ -73,7 +78,13 @@ def _joining_services(parts: Parts) -> Sequence[Service]:
 
 def _background(parts: Parts) -> Sequence[Callable[[], Awaitable[None]]]:
     """Runs from before the ports are open until the end."""
-    return [Sweeper(parts.storage).run, parts.publisher.run, parts.policy.watcher.run]
+    return [
+        Sweeper(parts.storage).run,
+        parts.publisher.run,
+        parts.policy.watcher.run,
+        parts.flows.run,
+        FlowSweeper(parts.storage, parts.config).run,
+    ]
 
 
 class Controller:
@@ -85,7 +96,8 @@ class Controller:
         self._issuer = Issuer(storage)
         publisher = Publisher(storage, storage.bell)
         servicer = PolicyServicer(config, storage, publisher)
-        self._parts = Parts(config, storage, self._issuer, publisher, servicer)
+        collector = Collector(storage)
+        self._parts = Parts(config, storage, self._issuer, publisher, servicer, collector)
         self._own: OwnCertificate
         self._healthy = True
         self._metrics: metrics.MetricsPort | None = None

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The least role for each method of `AdminService`. Pure; a test holds it equal to the contract."""
+"""The least role for each method of `AdminService` and `FlowQueryService`.
+
+Pure; a test holds it equal to the contract.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,9 @@ REQUIRED: Mapping[str, Role] = {
     "GetSettings": Role.VIEWER,
     "UpdateSettings": Role.OPERATOR,
     "ListAudit": Role.VIEWER,
+    "ListFlows": Role.VIEWER,
+    "ListTalkers": Role.VIEWER,
+    "ListEdges": Role.VIEWER,
 }
 
 

@@ -23,6 +23,14 @@ from controller.access_records import (
     Secrets,
     TokenRow,
 )
+from controller.flow_records import (
+    FlowBatch,
+    FlowFilter,
+    Kept,
+    SeenEdge,
+    StoredFlow,
+    Talker,
+)
 from controller.records import (
     Actor,
     AuditRow,
@@ -245,7 +253,33 @@ class OperationStorage(Protocol):
         """Above the highest epoch of the store and of what any host reported."""
 
 
+class FlowStorage(Protocol):
+    """Flow records. They are no part of a version, and nothing is decided by them."""
+
+    def add_flows(self, batches: Sequence[FlowBatch], now: int) -> int:
+        """How many records were kept; a batch that was taken before counts for nothing."""
+
+    def sweep_flows(self, kept: Kept) -> int:
+        """Remove some of what is older. How many rows; 0 when nothing is left to do."""
+
+    def flows(self, chosen: FlowFilter, page: Page) -> Paged[StoredFlow]:
+        """Newest minute first."""
+
+    def talkers(self, chosen: FlowFilter, limit: int, *, by_bytes: bool) -> Sequence[Talker]:
+        """The largest first."""
+
+    def edges(self, chosen: FlowFilter, new_since: int, page: Page) -> Paged[SeenEdge]:
+        """The newest first seen first. new_since: nobody of the two sides tried that port of the
+        other before then."""
+
+
 class Storage(
-    FleetStorage, EnrolmentStorage, HostStorage, PolicyStorage, OperationStorage, Protocol
+    FleetStorage,
+    EnrolmentStorage,
+    HostStorage,
+    PolicyStorage,
+    OperationStorage,
+    FlowStorage,
+    Protocol,
 ):
     """All of it. Take the part that you need."""

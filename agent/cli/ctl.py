@@ -74,6 +74,7 @@ COMMANDS: Mapping[str, Command] = {
     "audit": _fleet("documents", "audit_command", "What was done or refused, by whom and why."),
     "delete": _fleet("apply", "delete_command", "Make a revision without some documents."),
     "diff": _fleet("apply", "diff_command", "What `apply` of the same files would change."),
+    "flows": _fleet("flows", "flows_command", "Who talked to whom, and was refused or not."),
     "get": _fleet("documents", "get_command", "Documents of the policy, of any revision."),
     "history": _fleet("documents", "history_command", "Revisions: who, when and why."),
     "hosts": _fleet("hosts", "hosts_group", "Hosts: list, show, label, set, revoke."),

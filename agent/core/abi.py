@@ -89,6 +89,7 @@ class GenerationFlag(IntFlag):
 
 class ControlFlag(IntFlag):
     OBSERVE = 0x1
+    SUM_UP = 0x2
 
 
 class ProcessFlag(IntFlag):
@@ -265,14 +266,14 @@ class SocketState(NamedTuple):
     proof: int
     flags: int
     stamp: int
-    held_at_us: int = 0
+    since: int = 0
 
 
 SOCKET_STATE = Layout(
     "socket_state",
     SocketState,
     "generation Q, netns Q, local I, peer I, peer_host I, address_identity I, rule I, "
-    "tgid I, port H, verdict B, reason B, proof B, flags B, _ 2x, stamp I, held_at_us I",
+    "tgid I, port H, verdict B, reason B, proof B, flags B, _ 2x, stamp I, since I",
 )
 
 
@@ -495,8 +496,15 @@ class Segment(IntEnum):
     SYN_ACK = 2
 
 
+class FlowKind(IntEnum):
+    """What a flow event tells."""
+
+    JUDGED = 0
+    CLOSED = 1
+
+
 class FlowEvent(NamedTuple):
-    """answer: of a SYN, what a reset has to acknowledge."""
+    """answer: of a SYN, what a reset has to acknowledge. What follows: of ended connections."""
 
     time_ns: int
     generation: int
@@ -517,7 +525,13 @@ class FlowEvent(NamedTuple):
     reason: int
     proof: int
     segment: int
+    kind: int
     answer: int
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    sent_packets: int = 0
+    received_packets: int = 0
+    duration_ms: int = 0
 
 
 FLOW_EVENT = Layout(
@@ -525,7 +539,8 @@ FLOW_EVENT = Layout(
     FlowEvent,
     "time_ns Q, generation Q, netns Q, local_address 16s, remote_address 16s, local I, peer I, "
     "peer_host I, rule I, tgid I, suppressed I, local_port H, remote_port H, protocol B, "
-    "direction B, verdict B, reason B, proof B, segment B, _ 2x, answer I",
+    "direction B, verdict B, reason B, proof B, segment B, kind B, _ x, answer I, "
+    "sent_bytes Q, received_bytes Q, sent_packets I, received_packets I, duration_ms I, _ 4x",
 )
 
 LAYOUTS = (

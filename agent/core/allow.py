@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 
@@ -19,6 +20,20 @@ def allow_document(source: Document, target: Document, port: str) -> Document:
         "to": dict(target),
         "ports": [port],
     }
+
+
+def party(name: str) -> Document | None:
+    """How the language selects an identity by what policies call it: "segment/workload", a network,
+    "world" or "host". None where an Allow by this name would be the wrong answer."""
+    reserved: dict[str, Document] = {"host": {"segment": "default"}, "world": {"world": True}}
+    if name in reserved:
+        return reserved[name]
+    if "/" not in name:
+        return None
+    try:
+        return {"cidr": str(ipaddress.ip_network(name))}
+    except ValueError:  # names of workloads have no dot and no colon
+        return {"workload": name.rpartition("/")[2]}
 
 
 def _name(source: Document, target: Document, port: str) -> str:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from agent.core import policy
-from agent.core.allow import Document, allow_document
-from agent.core.flows import Flow
+from agent.core.allow import Document, allow_document, party
+from agent.core.flows import Flow, enum_name
 from agent.core.model import (
     FIRST_NETWORK_IDENTITY,
     FIRST_WORKLOAD_IDENTITY,
@@ -225,18 +225,12 @@ def _only_answerer(flow: Flow, snapshot: Snapshot, peer: int) -> int:
 
 
 def _party(identity: int, snapshot: Snapshot) -> Document | None:
-    """How the language selects it; None where an Allow by this name would be the wrong answer."""
-    if FIRST_WORKLOAD_IDENTITY <= identity < FIRST_NETWORK_IDENTITY:
-        name = snapshot.names.get(identity, "").rpartition("/")[2]
-        return {"workload": name} if name else None
     if identity >= FIRST_NETWORK_IDENTITY:
         found = [network.cidr for network in snapshot.networks if network.identity == identity]
-        return {"cidr": str(found[0])} if found else None
-    reserved: dict[int, Document] = {
-        Identity.HOST: {"segment": "default"},
-        Identity.WORLD: {"world": True},
-    }
-    return reserved.get(identity)
+        return party(str(found[0])) if found else None
+    if identity >= FIRST_WORKLOAD_IDENTITY:
+        return party(snapshot.names.get(identity, ""))
+    return party(enum_name(Identity, identity))
 
 
 def _notes(flow: Flow, snapshot: Snapshot, peer: int, now: Decision | None) -> Iterator[str]:

@@ -47,6 +47,7 @@ EVENTS = {
     "the certificate could not be renewed, will retry in a minute": "certificate_not_renewed",
     "cannot write the host's identity, ignoring": "identity_not_written",
     "a set of policy keys was refused, ignoring": "key_set_refused",
+    "the controller refuses flow records, they are lost, ignoring": "flows_refused",
     "unexpected, the agent ends and enforcement goes on": "crash",
     "told": "debug_event",
     "wish": "debug_command",

@@ -24,7 +24,7 @@ from agent.core.held import KeySet
 from agent.core.model import IPAddress
 from agent.core.stream import Timer
 from agent.edge import cache_file, clock, enrolment_client, identity_files, logs, policy_cache
-from agent.edge.controller_client import ControllerStream, Ending
+from agent.edge.controller_client import AskFailed, ControllerStream, Ending
 from agent.edge.enrolment_client import EnrolmentError
 from agent.edge.identity_files import IdentityError
 from agent.edge.model_codec import SnapshotDecodeError
@@ -97,6 +97,12 @@ class ControlLink:
             case _:
                 raise AssertionError(f"unexpected command: {command}")
         return None
+
+    async def ask(self, method: str, data: bytes) -> bytes:
+        """A call of another service of the controller that is heard. Raises AskFailed."""
+        if self._stream is None:
+            raise AskFailed("no controller is heard")
+        return await self._stream.ask(method, data)
 
     async def close(self) -> None:
         for timer in self._timers.values():

@@ -22,7 +22,8 @@ METHOD = "/cordon.v1.PolicyService/Sync"
 MAX_BYTES = 65 * 1024 * 1024
 MAX_WAITING = 256
 """Messages that wait to be sent; an agent that has said so much unheard is not heard."""
-CLOSE_SECONDS = 1.0
+ASK_SECONDS = 30.0
+_NEVER = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED)
 _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", MAX_BYTES),
@@ -42,6 +43,14 @@ class Ending:
     retry_seconds: float = 0.0
 
 
+class AskFailed(Exception):
+    """There is no answer. final: the same will never get one."""
+
+    def __init__(self, sentence: str, *, final: bool = False) -> None:
+        super().__init__(sentence)
+        self.final = final
+
+
 class ControllerStream:
     """`heard` for every message and then `ended`, once; neither after `close`."""
 
@@ -50,6 +59,7 @@ class ControllerStream:
         self._ended = ended
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue(MAX_WAITING)
         self._task: asyncio.Task[None] | None = None
+        self._channel: grpc.aio.Channel | None = None
         self._closed = False
 
     def open(self, controller: str, identity: Identity, hello: bytes) -> None:
@@ -61,6 +71,22 @@ class ControllerStream:
             self._waiting.put_nowait(data)
         except asyncio.QueueFull:
             self._end(Ending("SLOW", f"{MAX_WAITING} messages wait to be sent"))
+
+    async def ask(self, method: str, data: bytes) -> bytes:
+        """Another call over the same connection. Raises AskFailed."""
+        if self._channel is None or self._closed:
+            raise AskFailed("the stream to the controller is not open")
+        try:
+            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(method)
+            return await call(data, timeout=ASK_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            final = error.code() in _NEVER
+            raise AskFailed(f"{error.code().name}: {error.details()}", final=final) from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise AskFailed("the stream to the controller was closed") from None
 
     def close(self) -> None:
         """Once: a second cancellation would break off the closing of the channel."""
@@ -85,6 +111,7 @@ class ControllerStream:
 
     async def _run(self, controller: str, identity: Identity) -> None:
         channel = grpc.aio.secure_channel(controller, credentials_of(identity), _OPTIONS)
+        self._channel = channel
         try:
             call: grpc.aio.StreamStreamCall = channel.stream_stream(METHOD)()
             writer = asyncio.create_task(self._write(call))
@@ -95,6 +122,7 @@ class ControllerStream:
                 await asyncio.gather(writer, return_exceptions=True)
                 call.cancel()
         finally:
+            self._channel = None
             await channel.close()
         self._end(ending)
 

@@ -77,6 +77,7 @@ HELPERS: dict[ProgramType, tuple[Helper, ...]] = {
         *_SOCKET,
         Helper.store_hdr_opt,
         Helper.reserve_hdr_opt,
+        *_EVENTS,
         *_TIME,
     ),
 }

@@ -54,6 +54,11 @@ class FlowLog:
         self._observers: set[Observer] = set()
         self._on_change = on_change
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody watches."""
+        return bool(self._observers)
+
     def newest(self, chosen: Filter, count: int) -> list[Flow]:
         """At most `count` of the kept ones that pass, oldest first."""
         passed = (flow for flow in reversed(self._history) if chosen.passes(flow))

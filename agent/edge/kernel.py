@@ -98,6 +98,7 @@ class Kernel:
         self._name_root()
         self._control.write("hold_rto_jiffies", clock.jiffies(HOLD_RTO_SECONDS))
         self.set_observe(on=False)
+        self.set_sum_up(on=False)
         self.refresh_clock()
         if not self._control.generation:
             defaults = self._settings(0, PolicySettings())
@@ -118,8 +119,15 @@ class Kernel:
         return counters.outcome(self._place.pins.maps, Outcome.PROCESS_EVENT_LOST)
 
     def set_observe(self, *, on: bool) -> None:
-        flags = self._control.read("flags") & ~ControlFlag.OBSERVE
-        self._control.write("flags", flags | (ControlFlag.OBSERVE if on else 0))
+        self._set(ControlFlag.OBSERVE, on=on)
+
+    def set_sum_up(self, *, on: bool) -> None:
+        """What is allowed, or has ended, is told too; who reads the ring must look by himself."""
+        self._set(ControlFlag.SUM_UP, on=on)
+
+    def _set(self, flag: ControlFlag, *, on: bool) -> None:
+        flags = self._control.read("flags") & ~flag
+        self._control.write("flags", flags | (flag if on else 0))
 
     def apply(self, snapshot: Snapshot) -> PolicyApplied:
         """Compile and switch. Raises BpfError or ValueError; nothing is switched then."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
@@ -28,6 +28,7 @@ from agent.core.events import (
 )
 from agent.core.model import Identity
 from agent.edge import clock, logs
+from agent.edge.flow_shipper import FlowShipper
 from agent.edge.hooks import Pins
 from agent.edge.metrics import AgentCollector
 from agent.edge.metrics_server import Access, MetricsServer, MetricsServerError
@@ -45,7 +46,7 @@ _SNAPSHOTS = {
 class Telemetry:
     """Made before anything is loaded; `open` when the pins are there."""
 
-    def __init__(self, config: Config, agent: Agent) -> None:
+    def __init__(self, config: Config, agent: Agent, shipper: FlowShipper | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._config = config
         self._server: MetricsServer | None = None
@@ -54,6 +55,8 @@ class Telemetry:
         self._collector = AgentCollector(agent, config.metrics_rules)
         self.registry.register(self._collector)
         self.registry.register(_Others(self))
+        if shipper is not None:
+            self.registry.register(FlowCollector(shipper))
         ProcessCollector(registry=self.registry)
         self._attestations = Counter(
             "cordon_attestations",
@@ -156,4 +159,34 @@ class _Others(Collector):
         return [
             CounterMetricFamily("cordon_scrapes_refused", text, self._telemetry.unanswered),
             told,
+        ]
+
+
+class FlowCollector(Collector):
+    """What became of flow records, in judgements."""
+
+    def __init__(self, shipper: FlowShipper) -> None:
+        self._shipper = shipper
+
+    def collect(self) -> list[Metric]:
+        outbox = self._shipper.outbox
+        records = CounterMetricFamily(
+            "cordon_flow_records",
+            "Judgements in flow records by what became of them.",
+            labels=["result"],
+        )
+        records.add_metric(["shipped"], outbox.shipped)
+        records.add_metric(["lost"], outbox.lost)
+        return [
+            records,
+            CounterMetricFamily(
+                "cordon_flow_records_folded",
+                "Judgements without a record of their own, as a minute had too many kinds.",
+                self._shipper.summary.folded,
+            ),
+            GaugeMetricFamily(
+                "cordon_flow_requests_waiting",
+                "Requests with flow records that no controller has taken yet.",
+                len(outbox),
+            ),
         ]

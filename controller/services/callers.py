@@ -115,6 +115,18 @@ async def admitted(context: Context, storage: FleetStorage, *kinds: Kind) -> Cal
     return who
 
 
+async def admitted_host(context: Context) -> Caller:
+    """The caller, if its certificate is that of a host; whether it was revoked is not asked."""
+    try:
+        who = caller(context)
+    except Unidentified as error:
+        await refuse(context, Code.UNAUTHENTICATED, "NO_CERTIFICATE", str(error))
+    if who.kind is not Kind.HOST:
+        sentence = f"expected a certificate of a host, got that of {who.spiffe_id}"
+        await refuse(context, Code.UNAUTHENTICATED, "WRONG_KIND", sentence)
+    return who
+
+
 async def refuse_revoked(context: Context, who: Caller) -> NoReturn:
     sentence = f"{who.spiffe_id} was revoked; only a new token helps"
     await refuse(context, Code.PERMISSION_DENIED, "REVOKED", sentence)

@@ -30,6 +30,16 @@ own_certificate_expires = Gauge(
     "Unix time of the end of the controller's own certificate",
     registry=registry,
 )
+flow_records = Counter(
+    "cordon_controller_flow_records",
+    "Flow records kept",
+    registry=registry,
+)
+flows_lost = Counter(
+    "cordon_controller_flows_lost",
+    "Judgements in flow records that hosts threw away, as no controller took them",
+    registry=registry,
+)
 store_up = Gauge(
     "cordon_controller_store_up",
     "1 if the database answered when it was looked at last",

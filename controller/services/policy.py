@@ -24,8 +24,7 @@ from controller.services.callers import (
     Caller,
     Code,
     Context,
-    Unidentified,
-    caller,
+    admitted_host,
     refuse,
     refuse_revoked,
     refuse_storage,
@@ -42,7 +41,6 @@ from controller.services.stream_codec import (
     decode,
     encode,
 )
-from controller.spiffe import Kind
 from controller.storage import Storage, StorageError
 from controller.sync import Stream
 from controller.talk import (
@@ -166,13 +164,7 @@ class PolicyServicer:
             await refuse(context, grpc.StatusCode[end.status], end.reason, end.message, retry)
 
     async def _admitted(self, context: Context) -> Caller:
-        try:
-            who = caller(context)
-        except Unidentified as error:
-            await refuse(context, Code.UNAUTHENTICATED, "NO_CERTIFICATE", str(error))
-        if who.kind is not Kind.HOST:
-            sentence = f"expected a certificate of a host, got that of {who.spiffe_id}"
-            await refuse(context, Code.UNAUTHENTICATED, "WRONG_KIND", sentence)
+        who = await admitted_host(context)
         if self._stopping or len(self._open) >= self._config.max_streams:
             sentence = "this controller takes no more streams now"
             await refuse(context, Code.UNAVAILABLE, "FULL", sentence, RETRY_SECONDS)

@@ -148,8 +148,17 @@ class Database:
                 self._bell.ring(writer.head.version)
 
     @contextlib.contextmanager
+    def appending(self) -> Iterator[Connection]:
+        """A transaction beside the fleet's: of no version, on PostgreSQL in nobody's way.
+
+        Raises Unavailable, Conflict.
+        """
+        with self._one_writer(), self.first_writing() as connection:
+            yield connection
+
+    @contextlib.contextmanager
     def first_writing(self) -> Iterator[Connection]:
-        """A transaction of an empty store, where there is no row to lock yet."""
+        """A transaction that does not lock the fleet's row, such as where there is none yet."""
         with mapped(), self._writer.connect() as connection, connection.begin():
             yield connection
 

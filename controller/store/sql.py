@@ -11,12 +11,22 @@ from controller.store.bell import Bell
 from controller.store.database import Database
 from controller.store.enrolment import EnrolmentMethods
 from controller.store.fleet import FleetMethods
+from controller.store.flow_queries import FlowQueries
+from controller.store.flows import FlowMethods
 from controller.store.hosts import HostMethods
 from controller.store.operation import OperationMethods
 from controller.store.policy import PolicyMethods
 
 
-class SqlStorage(FleetMethods, EnrolmentMethods, HostMethods, PolicyMethods, OperationMethods):
+class SqlStorage(
+    FleetMethods,
+    EnrolmentMethods,
+    HostMethods,
+    PolicyMethods,
+    OperationMethods,
+    FlowMethods,
+    FlowQueries,
+):
     """Threads share one. Which database it is, only `database.py` knows."""
 
     def __init__(self, database: Database, master_key: bytes) -> None:

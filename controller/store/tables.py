@@ -10,20 +10,20 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
-    Boolean,
     Column,
     ForeignKey,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     Table,
-    Text,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.types import TypeEngine
+
+from controller.store.columns import bytes_column as _bytes
+from controller.store.columns import flag_column as _flag
+from controller.store.columns import number_column as _number
+from controller.store.columns import text_column as _text
 
 metadata = MetaData(
     naming_convention={
@@ -34,24 +34,6 @@ metadata = MetaData(
     }
 )
 APPEND_ONLY = ("documents", "revisions", "versions", "audit")
-
-_LINE: TypeEngine[str] = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
-
-
-def _text(name: str, *, key: bool = False) -> Column[str]:
-    return Column(name, _LINE, primary_key=key, nullable=False)
-
-
-def _number(name: str, *, key: bool = False) -> Column[int]:
-    return Column(name, BigInteger, primary_key=key, nullable=False, autoincrement=False)
-
-
-def _flag(name: str) -> Column[bool]:
-    return Column(name, Boolean, nullable=False)
-
-
-def _bytes(name: str) -> Column[bytes]:
-    return Column(name, LargeBinary, nullable=False)
 
 
 def _json(name: str) -> Column[object]:

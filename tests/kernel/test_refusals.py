@@ -47,7 +47,7 @@ raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
 if mark == "marked":
     Refuser(maps, on=False)._mark(raw)
 ends = [pack_address(ipaddress.ip_address(end)) for end in (local, remote)]
-event = FlowEvent(0, 1, 0, *ends, 0, 0, 0, 0, 0, 0, 5432, 40000, 6, 0, 2, 5, 1, 1, 7)
+event = FlowEvent(0, 1, 0, *ends, 0, 0, 0, 0, 0, 0, 5432, 40000, 6, 0, 2, 5, 1, 1, 0, 7)
 packet = bytearray(resets.reset_of(event))
 packet[33] = flags  # the checksum is then wrong, which no cgroup program looks at
 try:

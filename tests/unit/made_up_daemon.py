@@ -88,6 +88,9 @@ class MadeUpKernel:
     def set_observe(self, *, on: bool) -> None:
         self.observe = on
 
+    def set_sum_up(self, *, on: bool) -> None:
+        assert not on, "there is no controller"
+
     def apply(self, snapshot: Snapshot) -> PolicyApplied:
         if self.fault is not None:
             fault, self.fault = self.fault, None

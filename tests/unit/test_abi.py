@@ -28,6 +28,7 @@ _ENUMS: Mapping[str, Iterable[IntEnum | IntFlag]] = {
     "PROCESS": abi.ProcessFlag,
     "SOCKET": abi.SocketFlag,
     "SEGMENT": abi.Segment,
+    "FLOW": abi.FlowKind,
     "SCOPE": abi.Scope,
     "ACTION": abi.RuleAction,
     "PEER": abi.PeerFlag,

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core.abi import FlowEvent, pack_address
+from agent.core.abi import FlowEvent, FlowKind, pack_address
 from agent.core.flows import Filter, Names, describe, protocol_name
 from agent.core.model import Direction, Identity, Proof, Protocol, Reason, Verdict
 from agent.edge import flow_log
@@ -39,6 +39,7 @@ EVENT = FlowEvent(
     reason=Reason.RULE_DENY,
     proof=Proof.ADDRESS,
     segment=0,
+    kind=FlowKind.JUDGED,
     answer=0,
 )
 

@@ -12,12 +12,16 @@ from agent.cli.output import Exit
 from agent.cli.remote import CALL_SECONDS, DEADLINES, Bounded
 from agent.cli.remote_errors import ADVICE, LISTS, Call, told
 from agent.edge.enrolment_client import Refusal
-from agent.pb import admin_pb2
+from agent.pb import admin_pb2, flow_pb2
 from controller.roles import REQUIRED
 
 Code = grpc.StatusCode
 APPLY, LIST = Call("ctl:7440", "Apply", 300.0), Call("ctl:7440", "ListHosts", 30.0)
-METHODS = {method.name for method in admin_pb2.DESCRIPTOR.services_by_name["AdminService"].methods}
+SERVICES = (
+    admin_pb2.DESCRIPTOR.services_by_name["AdminService"],
+    flow_pb2.DESCRIPTOR.services_by_name["FlowQueryService"],
+)
+METHODS = {method.name for service in SERVICES for method in service.methods}
 _CODES = re.compile("|".join(rf"\b{code.name}\b" for code in Code if "_" in code.name))
 
 

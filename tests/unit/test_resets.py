@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.abi import FlowEvent, Segment, pack_address
+from agent.core.abi import FlowEvent, FlowKind, Segment, pack_address
 from agent.core.model import Direction, Proof, Reason, Verdict
 from agent.core.resets import is_told, reset_of
 from tests.lab.packets import checksum, parse
@@ -23,7 +23,8 @@ def event(local: str = "192.0.2.2", remote: str = "192.0.2.1", **changed: Any) -
         remote_address=pack_address(ipaddress.ip_address(remote)),
         local=400, peer=300, peer_host=1, rule=0, tgid=1, suppressed=0, local_port=5432,
         remote_port=40000, protocol=6, direction=Direction.INGRESS, verdict=Verdict.REFUSE,
-        reason=Reason.NO_RULE, proof=Proof.TAG, segment=Segment.SYN, answer=1001,
+        reason=Reason.NO_RULE, proof=Proof.TAG, segment=Segment.SYN, kind=FlowKind.JUDGED,
+        answer=1001,
     )  # fmt: skip
     return made._replace(**changed)
 

@@ -8,16 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from agent.pb import admin_pb2
+from agent.pb import admin_pb2, flow_pb2
 from controller.access_records import Role
 from controller.roles import REQUIRED, may
 
-_PROTO = (Path(__file__).parents[2] / "proto/cordon/v1/admin.proto").read_text()
+_FOLDER = Path(__file__).parents[2] / "proto/cordon/v1"
+_PROTO = "".join((_FOLDER / name).read_text() for name in ("admin.proto", "flow.proto"))
 
 
 def test_every_method_of_the_contract_has_a_role() -> None:
-    service = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
-    assert set(REQUIRED) == {method.name for method in service.methods}
+    services = (
+        admin_pb2.DESCRIPTOR.services_by_name["AdminService"],
+        flow_pb2.DESCRIPTOR.services_by_name["FlowQueryService"],
+    )
+    methods = [method.name for service in services for method in service.methods]
+    assert sorted(REQUIRED) == sorted(methods)
 
 
 @pytest.mark.parametrize("method", sorted(REQUIRED))
