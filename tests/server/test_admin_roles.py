@@ -130,3 +130,18 @@ def test_a_revoked_administrator_is_refused_from_the_next_call_on(
     assert listed["viewer"].role == pb.ROLE_VIEWER
     newest = operator("ListAudit", page_size=1).entries[0]
     assert (newest.what, newest.object, newest.why) == ("RevokeAdministrator", "olga", "left")
+
+
+def test_refused_calls_do_not_fill_the_audit_log(served: Served, storage: SqlStorage) -> None:
+    with administrator(served, storage, Role.VIEWER, "eve") as eve:
+        found = {eve.refused("ListTokens").reason for _ in range(99)}
+        assert found == {"ROLE_TOO_LOW"}
+        # One more comes back each second, so how many it takes depends on the machine.
+        refused = next(r for _ in range(1000) if (r := eve.refused("ListTokens")).retry)
+        assert (refused.code, refused.reason) == (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "RATE_LIMITED",
+        )
+        before = storage.audit(0, Page(1)).items[0].number
+        assert eve("Whoami").name == "eve"
+        assert storage.audit(0, Page(1)).items[0].number == before
