@@ -11,11 +11,12 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from controller.documents import Placed, Revision, read_documents
+from controller.documents import Document, Placed, Revision, read_documents
 from controller.excerpts import excerpts
 from controller.fleet.book import DocumentKey, read_row
 from controller.problems import InputRefused, Problem, refuse
 from controller.records import DocumentRow
+from controller.yamlfile import YamlDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +124,20 @@ class Shelf:
         found = {}
         for row in rows:
             item = known.get((row.kind, row.name))
-            if item is None or item.row != row:
+            if item is None or item.row.text != row.text:
                 item = Item(row, read_row(row))
+            elif item.row != row:
+                item = Item(row, _first_line(item.placed.document, row))
             found[item.key] = item
         with self._lock:
             self._items = found
         return found
+
+    def learn(self, items: Iterable[Item]) -> None:
+        """What was read from files is not read again when it comes back from the store. Of its
+        lines only the first is kept, as of what is read there."""
+        with self._lock:
+            self._items = {**self._items, **{item.key: _bare(item) for item in items}}
 
     def older(self, rows: Sequence[DocumentRow], newest: Items) -> Items:
         """Of an old revision; those that are the same now are those of now."""
@@ -138,6 +147,14 @@ class Shelf:
             same = now is not None and now.row.text == row.text
             found[row.kind, row.name] = now if same and now else Item(row, read_row(row))
         return found
+
+
+def _bare(item: Item) -> Item:
+    return Item(item.row, _first_line(item.placed.document, item.row))
+
+
+def _first_line(document: Document, row: DocumentRow) -> Placed:
+    return Placed(document, YamlDocument(row.file, None, {(): row.line}))
 
 
 def numbered(item: Item) -> DocumentRow:

@@ -107,7 +107,9 @@ class Reviser:
             rollback_of=way.rollback_of,
             what=way.what,
         )
-        return Decided(base, made, (), warnings, self._touched(changes, rows, now), changes)
+        touched = self._touched(changes, rows, now)
+        self._shelf.learn(made.put)
+        return Decided(base, made, (), warnings, touched, changes)
 
     def _touched(self, changes: DocumentChanges, rows: FleetRows, now: int) -> int:
         documents = {

@@ -16,8 +16,10 @@ from controller.services.callers import (
     Caller,
     Code,
     Context,
+    has_ended,
     is_revoked,
     refuse,
+    refuse_ended,
     refuse_revoked,
     stored,
 )
@@ -80,9 +82,8 @@ class RolloutCalls(Calls):
         revoked = await stored(context, self._storage.revoked)
         if is_revoked(who, revoked):
             await refuse_revoked(context, who)
-        if now() >= who.expires:
-            sentence = "the certificate has ended"
-            await refuse(context, Code.UNAUTHENTICATED, "CERTIFICATE", sentence)
+        if has_ended(who):
+            await refuse_ended(context, who)
 
     def _wanted(self, version: int) -> Mapping[str, tuple[int, int]]:
         """What hosts have to hold whose policy the version changes, of those that are there. Of a

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who calls, and how somebody is refused: the same words for every service.
 
-grpc has checked the chain and the times of the certificate; that it was not revoked, nobody has but
-`admitted`. Errors of the store become statuses here and nowhere else.
+grpc has checked the chain and the times of the certificate when the connection was made; that it
+holds still and was not revoked, nobody has but `admitted`. Errors of the store become statuses here
+and nowhere else.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives import hashes
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+from agent.edge import clock
 from controller import spiffe
 from controller.access_records import Revoked, Role
 from controller.records import Actor
@@ -102,6 +104,14 @@ def is_revoked(who: Caller, revoked: Revoked) -> bool:
 
 async def admitted(context: Context, storage: FleetStorage, *kinds: Kind) -> Caller:
     """The caller, if it is of one of `kinds` and not revoked; else the call ends here."""
+    who = await identified(context, *kinds)
+    if is_revoked(who, await stored(context, storage.revoked)):
+        await refuse_revoked(context, who)
+    return who
+
+
+async def identified(context: Context, *kinds: Kind) -> Caller:
+    """As `admitted`, for those who know by themselves who was revoked."""
     try:
         who = caller(context)
     except Unidentified as error:
@@ -110,21 +120,19 @@ async def admitted(context: Context, storage: FleetStorage, *kinds: Kind) -> Cal
         wanted = " or ".join(kind.value for kind in kinds)
         sentence = f"expected a certificate of {wanted}, got that of {who.spiffe_id}"
         await refuse(context, Code.UNAUTHENTICATED, "WRONG_KIND", sentence)
-    if is_revoked(who, await stored(context, storage.revoked)):
-        await refuse_revoked(context, who)
+    if has_ended(who):
+        await refuse_ended(context, who)
     return who
 
 
-async def admitted_host(context: Context) -> Caller:
-    """The caller, if its certificate is that of a host; whether it was revoked is not asked."""
-    try:
-        who = caller(context)
-    except Unidentified as error:
-        await refuse(context, Code.UNAUTHENTICATED, "NO_CERTIFICATE", str(error))
-    if who.kind is not Kind.HOST:
-        sentence = f"expected a certificate of a host, got that of {who.spiffe_id}"
-        await refuse(context, Code.UNAUTHENTICATED, "WRONG_KIND", sentence)
-    return who
+def has_ended(who: Caller) -> bool:
+    """A connection outlives the certificate that it was made with; grpc looks at it once."""
+    return clock.unix_seconds() >= who.expires
+
+
+async def refuse_ended(context: Context, who: Caller) -> NoReturn:
+    sentence = f"the certificate of {who.spiffe_id} has ended; connect with a new one"
+    await refuse(context, Code.UNAUTHENTICATED, "NO_CERTIFICATE", sentence)
 
 
 async def refuse_revoked(context: Context, who: Caller) -> NoReturn:

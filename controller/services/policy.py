@@ -23,7 +23,7 @@ from controller.services.callers import (
     Caller,
     Code,
     Context,
-    admitted_host,
+    identified,
     refuse,
     refuse_revoked,
     refuse_storage,
@@ -40,6 +40,7 @@ from controller.services.stream_codec import (
     decode,
     encode,
 )
+from controller.spiffe import Kind
 from controller.storage import Storage, StorageError
 from controller.sync import Stream
 from controller.talk import (
@@ -143,7 +144,7 @@ class PolicyServicer:
         greeting = await self._greeting(context, first)
         session.instance = greeting.instance
         stream = await self._greeted(context, session, greeting)
-        await self._take_over(session)
+        await self._take_over(session, stream)
         syncing = await self._enter(context, session, stream)
         one = _Open(session, stream, syncing)
         self._open[who.name] = one
@@ -163,7 +164,7 @@ class PolicyServicer:
             await refuse(context, grpc.StatusCode[end.status], end.reason, end.message, retry)
 
     async def _admitted(self, context: Context) -> Caller:
-        who = await admitted_host(context)
+        who = await identified(context, Kind.HOST)
         if self._stopping or len(self._open) >= self._config.max_streams:
             sentence = "this controller takes no more streams now"
             await refuse(context, Code.UNAVAILABLE, "FULL", sentence, RETRY_SECONDS)
@@ -206,11 +207,14 @@ class PolicyServicer:
             await refuse(context, grpc.StatusCode[end.status], end.reason, end.message)
         return stream
 
-    async def _take_over(self, session: Session) -> None:
+    async def _take_over(self, session: Session, stream: Stream) -> None:
         """A newer stream of a host ends the older one; two machines that do so in turn wait."""
         name = session.who.name
         old = self._open.get(name)
         if old is None:
+            return
+        if old.stream.host != stream.host:  # the name has enrolled anew: no clone of what is over
+            old.session.end(revoked(old.session.who))
             return
         wait = 0.0
         if old.session.instance != session.instance:

@@ -577,3 +577,25 @@ def test_a_change_that_comes_while_changes_are_read_is_not_lost(
         await one.close()
 
     run(storage, scenario)
+
+
+def test_a_name_that_enrols_anew_is_no_clone_of_what_it_was(storage: SqlStorage) -> None:
+    async def scenario(made: Controller) -> None:
+        before, address = [], made.address
+        for number in range(10, 15):
+            storage.revoke_host("a", making.OPERATOR, "rebuilt", unix())
+            making.join(
+                storage, "a", f"10.0.0.{number}", labels={"role": "web"}, now=unix() - number
+            )
+            await made.publisher.catch_up()
+            made.servicer.check_revoked = lambda: None  # type: ignore[method-assign] # too late
+            one = agent(storage)
+            await one.connect(address)
+            await one.until("in_sync")
+            before.append(one)
+        for one in before[:-1]:
+            assert await one.ended() == ("PERMISSION_DENIED", "REVOKED")
+        for one in before:
+            await one.close()
+
+    run(storage, scenario)

@@ -187,6 +187,20 @@ def test_a_rollout_tells_who_enforces_refuses_and_is_absent(
         operator("RevokeHost", name=name, why="a test's end")
 
 
+def test_a_host_that_comes_to_policy_that_was_there_is_part_of_the_rollout(
+    operator: Administrator, base: dict[str, Follower]
+) -> None:
+    web = base["a"]
+    operator.policy(WEB_TO_DB.replace("6379", "6390"))  # c's policy is older than a's by this
+    for label, expected in (("other", []), ("web", ["web-to-db"])):
+        done = operator("UpdateHost", name="a", set_labels={"role": label})
+        told = operator.rollout(done.version)
+        assert (told.hosts, told.enforced) == (2, 2)  # a, and b, for which a is another peer
+        assert web.rules == expected
+        lines = {host.name: host.current for host in operator("ListHosts").hosts}
+        assert set(lines) == {"a", "b", "c"}
+
+
 @pytest.mark.usefixtures("base")
 def test_a_version_that_there_is_not_cannot_be_watched(
     operator: Administrator, storage: SqlStorage

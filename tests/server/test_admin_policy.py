@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -309,6 +311,14 @@ def test_what_may_lock_administrators_out_has_to_be_forced(
     later = editor.apply(file(COMMENTED))  # it is so already
     assert later.revision
     assert not later.problems
+    editor.policy(lifeline.content.decode())
+    names = [pb.DocumentName(kind="Lifeline", name="ssh")]
+    kept = editor("DeleteDocuments", documents=names, why="w").result
+    assert words in kept.problems[0].message
+    assert "Lifeline/ssh" in editor.documents()
+    back = editor("Rollback", revision=later.revision, why="w").result  # a way back is never shut
+    assert back.revision
+    assert any(words in w.message for w in back.warnings)
 
 
 @pytest.mark.usefixtures("hosts", "base")
@@ -370,3 +380,24 @@ def test_documents_are_found_by_kind_name_and_revision(editor: Administrator) ->
     assert editor.documents(("Lifeline", "")) == {}
     assert refusal(lambda: editor.documents(("Allow", "none"))).reason == "UNKNOWN"
     assert refusal(lambda: editor.documents(revision=10_000)).reason == "UNKNOWN"
+
+
+def test_a_store_that_cannot_be_written_refuses_changes_and_is_read_all_the_same(
+    editor: Administrator, base: int, served: Served, storage: SqlStorage
+) -> None:
+    head = storage.head()
+    path = served.site.folder / "state" / "cordon.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        names = [pb.DocumentName(kind="Allow", name="web-to-db")]
+        for refused in (
+            refusal(lambda: editor.apply(file(COMMENTED))),
+            editor.refused("DeleteDocuments", documents=names, why="w"),
+        ):
+            assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE")
+            assert refused.retry is not None
+        assert editor("ListRevisions", page_size=1).revisions[0].number == base
+        assert kinds(editor.diff(file(COMMENTED))) == {"Allow/extra": pb.CHANGE_KIND_CREATED}
+        other.execute("ROLLBACK")
+    assert storage.head() == head
+    assert editor.policy(COMMENTED).revision == base + 1

@@ -10,14 +10,19 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.pb import admin_pb2 as pb
 from agent.pb import admin_pb2_grpc
+from controller import ca
 from controller.access_records import Role
+from controller.ca import Leaf
 from controller.records import Page
 from controller.roles import REQUIRED
 from controller.services.admin import AdminServicer
+from controller.spiffe import Kind, Subject
 from controller.store import SqlStorage
+from tests.lab.waiting import wait_until
 from tests.server import client
 from tests.server.administering import Administrator, Hosts, administrator, refusal
 from tests.server.served import Served
@@ -130,3 +135,41 @@ def test_a_revoked_administrator_is_refused_from_the_next_call_on(
     assert listed["viewer"].role == pb.ROLE_VIEWER
     newest = operator("ListAudit", page_size=1).entries[0]
     assert (newest.what, newest.object, newest.why) == ("RevokeAdministrator", "olga", "left")
+
+
+def test_a_connection_does_not_outlive_the_certificate_that_it_was_made_with(
+    served: Served, storage: SqlStorage
+) -> None:
+    trusted, key = client.authority(storage), client.new_key()
+    subject = Subject("example.org", Kind.ADMINISTRATOR, "brief", Role.VIEWER)
+    leaf = ca.issue(trusted, key.public_key(), Leaf(subject, 77, 6), int(time.time()))
+    shown = client.Identity(client.key_pem(key), leaf.public_bytes(Encoding.PEM), trusted.pem)
+    with client.channel(served.main, trusted.pem, shown) as channel:
+        brief = Administrator("brief", channel, admin_pb2_grpc.AdminServiceStub(channel))
+        assert brief("Whoami").name == "brief"
+
+        def ended() -> client.Refusal | None:
+            try:
+                brief("Whoami")
+            except grpc.RpcError as error:
+                return client.refusal(error)
+            return None
+
+        refused = wait_until(ended, "the certificate to end", 60.0, 0.2)
+    assert refused is not None
+    assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "NO_CERTIFICATE")
+
+
+def test_refused_calls_do_not_fill_the_audit_log(served: Served, storage: SqlStorage) -> None:
+    with administrator(served, storage, Role.VIEWER, "eve") as eve:
+        found = {eve.refused("ListTokens").reason for _ in range(99)}
+        assert found == {"ROLE_TOO_LOW"}
+        # One more comes back each second, so how many it takes depends on the machine.
+        refused = next(r for _ in range(1000) if (r := eve.refused("ListTokens")).retry)
+        assert (refused.code, refused.reason) == (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "RATE_LIMITED",
+        )
+        before = storage.audit(0, Page(1)).items[0].number
+        assert eve("Whoami").name == "eve"
+        assert storage.audit(0, Page(1)).items[0].number == before

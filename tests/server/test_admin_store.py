@@ -7,6 +7,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
@@ -92,6 +93,29 @@ def test_without_the_database_everything_is_refused_and_nothing_half_done(
         assert again.revision == head.revision + 1
         wait_until(lambda: web.version == again.version, "the policy to go on", PATIENCE)
         assert web.ended is None
+
+
+def test_who_watches_is_told_when_the_controller_stops_and_goes_on_at_the_other(
+    pair: Pair, two: Two
+) -> None:
+    first, second, storage = pair
+    one, other = two
+    with Hosts(second, storage) as hosts:
+        silent = hosts.follow(hosts.enrol("a", "192.0.2.1", {"role": "web"}))
+        hosts.mute(silent)
+        done = one.policy(POLICY)
+        request = pb.WatchRolloutRequest(version=done.version)
+        watched = one.stub.WatchRollout(request, timeout=PATIENCE)
+        assert next(watched).hosts == 1
+        with ThreadPoolExecutor(1) as pool:
+            stopped = pool.submit(first.stop)
+            refused = refusal(lambda: list(watched))
+            assert stopped.result() == 0
+        assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "SHUTDOWN")
+        going = other.stub.WatchRollout(request, timeout=PATIENCE)
+        assert next(going).pending == 1
+        other("RevokeHost", name="a", why="w")
+        assert list(going)[-1].hosts == 0
 
 
 def _refused(one: Administrator, text: str) -> Iterator[Refusal]:

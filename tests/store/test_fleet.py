@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -184,3 +185,19 @@ def test_writers_of_two_controllers_lose_nothing(storage: SqlStorage, other: Sql
     assert storage.head().revision == 20
     assert len(storage.documents()) == 20
     assert not storage.check()
+
+
+def test_who_was_seen_is_told_by_name_and_without_reports(
+    storage: SqlStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        join(storage, f"web-{number}")
+    said = Seen(at=NOW + 5, controller="ctl-1", store_epoch=1, version=2, report=b"large")
+    storage.note_seen({"web-1": said}, NOW + 5)
+    storage.revoke_host("web-2", OPERATOR, "w", NOW)
+    expected = {"web-0": Seen(), "web-1": replace(said, report=b"")}
+    assert storage.seen(["web-0", "web-1", "web-2", "nobody"]) == expected
+    assert storage.seen(["web-1"]) == {"web-1": expected["web-1"]}
+    assert storage.seen([]) == {}
+    monkeypatch.setattr("controller.store.fleet.MOST_HOSTS", 1)
+    assert storage.seen(["web-0", "web-1", "web-2"]) == expected

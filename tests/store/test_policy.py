@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import text
 
@@ -188,3 +190,28 @@ def test_time_of_versions_never_goes_back(storage: SqlStorage) -> None:
     times = [row.at for row in storage.changes(0)]
     assert times == sorted(times)
     assert storage.fleet().at == NOW + 100
+
+
+def test_settings_that_somebody_else_has_changed_are_not_overwritten(storage: SqlStorage) -> None:
+    base = storage.settings()
+    storage.update_settings(replace(base, lease_seconds=120), OPERATOR, "w", NOW)
+    head = storage.head()
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        storage.update_settings(replace(base, epochs_ahead=2), OPERATOR, "w", NOW, base)
+    assert storage.head() == head
+    newer = storage.settings()
+    assert storage.update_settings(replace(newer, epochs_ahead=2), OPERATOR, "w", NOW, newer)
+    assert storage.settings() == replace(base, lease_seconds=120, epochs_ahead=2)
+
+
+def test_a_document_is_there_from_the_revision_that_put_it_to_the_one_that_took_it(
+    storage: SqlStorage,
+) -> None:
+    assert not storage.has_document("Allow", "a")
+    storage.apply(changes(document("a")), 0, OPERATOR, "w", NOW)
+    assert storage.has_document("Allow", "a")
+    assert not storage.has_document("Deny", "a")
+    deleted = replace(changes(deleted=(("Allow", "a"),)), what="DeleteDocuments")
+    storage.apply(deleted, 1, OPERATOR, "w", NOW)
+    assert not storage.has_document("Allow", "a")
+    assert storage.audit(0, Page()).items[0].what == "DeleteDocuments"
