@@ -22,12 +22,13 @@ from controller.services.callers import (
     Caller,
     Code,
     Context,
-    admitted_host,
+    identified,
     refuse,
     refuse_storage,
 )
 from controller.services.publisher import Publisher
 from controller.services.serving import Service
+from controller.spiffe import Kind
 from controller.storage import FlowStorage, StorageError, Unavailable
 
 GATHER_SECONDS = 0.25
@@ -146,7 +147,7 @@ class FlowServicer(flow_pb2_grpc.FlowServiceServicer):
 
     async def _host(self, context: Context) -> tuple[Caller, int]:
         """Who it is and its number, by its certificate and nothing that it says."""
-        who = await admitted_host(context)
+        who = await identified(context, Kind.HOST)
         if not await self._publisher.ready(READY_SECONDS):
             sentence = "this controller has no policy yet"
             await refuse(context, Code.UNAVAILABLE, "STORE", sentence, BUSY_SECONDS)

@@ -24,7 +24,7 @@ from controller.services.callers import (
     Caller,
     Code,
     Context,
-    admitted_host,
+    identified,
     refuse,
     refuse_revoked,
     refuse_storage,
@@ -41,6 +41,7 @@ from controller.services.stream_codec import (
     decode,
     encode,
 )
+from controller.spiffe import Kind
 from controller.storage import Storage, StorageError
 from controller.sync import Stream
 from controller.talk import (
@@ -164,7 +165,7 @@ class PolicyServicer:
             await refuse(context, grpc.StatusCode[end.status], end.reason, end.message, retry)
 
     async def _admitted(self, context: Context) -> Caller:
-        who = await admitted_host(context)
+        who = await identified(context, Kind.HOST)
         if self._stopping or len(self._open) >= self._config.max_streams:
             sentence = "this controller takes no more streams now"
             await refuse(context, Code.UNAVAILABLE, "FULL", sentence, RETRY_SECONDS)
