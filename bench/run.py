@@ -25,6 +25,7 @@ from pathlib import Path
 
 from tests.lab import Lab, LabHost, wait_until
 from tests.lab.cordon import Cordon
+from tests.lab.fleet import Fleet, fleet
 
 HERE = Path(__file__).resolve().parent
 PORT = 5432
@@ -38,7 +39,7 @@ class Course:
     name: str
     client: LabHost
     server: LabHost
-    cordon: Cordon | None = None
+    cordon: Cordon | Fleet | None = None
     samples: dict[str, list[float]] = field(default_factory=dict)
 
 
@@ -110,6 +111,14 @@ def cordon_course(name: str, policy: str, program: Path, cpu: int) -> Iterator[C
             yield _serving(Course(name, lab["a"], lab["b"], cordon), program, cpu)
         finally:
             cordon.close()
+
+
+@contextlib.contextmanager
+def fleet_course(name: str, policy: str, program: Path, cpu: int) -> Iterator[Course]:
+    """With a controller, to which each agent ships what its kernel tells of every connection."""
+    with fleet(policy) as running:
+        lab = running.lab
+        yield _serving(Course(name, lab["a"], lab["b"], running), program, cpu)
 
 
 def _serving(course: Course, program: Path, cpu: int) -> Course:
@@ -212,6 +221,9 @@ def connection_figures(options: argparse.Namespace, program: Path) -> list[Cours
             name = f"cordon, {entries:,} entries"
             course = cordon_course(name, policy_of(entries), program, options.cpu)
             courses.append(stack.enter_context(course))
+        name = f"cordon, {options.entries[0]:,}, with flows"
+        telling = fleet_course(name, policy_of(options.entries[0]), program, options.cpu)
+        courses.append(stack.enter_context(telling))
         for kind in ("crr", "rr"):
             race(courses, kind, program, options.cpu, options.repetitions, options.seconds)
         return courses
@@ -242,7 +254,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repetitions", type=int, default=15, help="pairs (default 15)")
     parser.add_argument("--seconds", type=float, default=0.5, help="each measurement (default 0.5)")
     parser.add_argument("--cpu", type=int, default=1, help="core of client and server (default 1)")
-    parser.add_argument("--entries", type=int, nargs="*", default=[10, 16000])
+    parser.add_argument("--entries", type=int, nargs="+", default=[10, 16000])
     parser.add_argument("--idle", type=float, default=10.0, help="seconds of idling (default 10)")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     return parser.parse_args()
