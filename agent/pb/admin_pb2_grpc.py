@@ -184,7 +184,7 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeToken(self, request, context):
-        """A token that was not used yet will not be. Operator.
+        """A token that was not used yet will not be. FAILED_PRECONDITION/TOKEN_SPENT: it was. Operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -213,7 +213,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateHost(self, request, context):
-        """Change what the controller knows of a host. Operator.
+        """Change what the controller knows of a host. FAILED_PRECONDITION/ADDRESS_TAKEN: another host has
+        one of the addresses. Operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

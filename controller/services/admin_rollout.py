@@ -58,18 +58,19 @@ class RolloutCalls(Calls):
         """As it is now and after each pause; ends the call of who may not watch any more."""
         rollout, loop = self._tools.publisher.rollout, asyncio.get_running_loop()
         seen: Mapping[str, Seen] = {}
-        asked, begun, looked = float("-inf"), loop.time(), None
+        elsewhere: frozenset[str] | None = None
+        asked, looked = float("-inf"), -1
         while True:
-            wanted = self._wanted(version)
-            if loop.time() - asked >= STORE_SECONDS:
-                asked = loop.time()
+            wanted, settled = self._wanted(version), False
+            if due := loop.time() - asked >= STORE_SECONDS:
+                asked, before, elsewhere = loop.time(), elsewhere, rollout.elsewhere(wanted)
                 await self._still_admitted(context, who)
-                seen = await self._seen(context, rollout.elsewhere(wanted))
-            if looked != (now_is := (asked, rollout.changes)):
-                looked = now_is
+                seen = await self._seen(context, elsewhere)
+                settled = before == elsewhere
+            if due or looked != rollout.changes:
+                looked = rollout.changes
                 counts = rollout.count(version, wanted, seen)
-                settled = not counts.absent or asked - begun >= STORE_SECONDS
-                yield _message(counts, done=counts.done and settled)
+                yield _message(counts, done=counts.done and (settled or not counts.absent))
             if await self._told_to_stop():
                 await refuse(context, Code.UNAVAILABLE, "SHUTDOWN", "this controller stops", 1.0)
 
