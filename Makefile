@@ -52,7 +52,7 @@ bench: setup ## figures of the datapath and of identity, as ratios of one run (r
 	@$(PYTHON) -m bench.run
 	@$(PYTHON) -m bench.spawn
 
-deb: ## Debian packages of the agent and the command line, into dist/
+deb: ## Debian packages of the agent, the controller and the command line, into dist/
 	@scripts/build-deb
 
 clean: ## remove what setup and the tools made in this folder

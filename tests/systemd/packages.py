@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("cordon-common", "cordon-agent", "cordon-cli")
+NAMES = ("cordon-common", "cordon-agent", "cordon-cli", "cordon-controller")
 BUILD_SECONDS = 900
 NEWER = "+newer"
 MAIN = "opt/cordon/lib/cordon/bpf/cordon.bpf.c"

@@ -125,7 +125,7 @@ def test_remove_takes_everything_out_of_the_kernel_and_keeps_configuration(
 def test_purge_leaves_nothing_but_what_is_not_ours(single: Machine) -> None:
     running(single)
     single.write("/etc/cordon/notes", "of the administrator\n")
-    single.run("dpkg", "-P", AGENT, "cordon-cli", "cordon-common")
+    single.run("dpkg", "-P", AGENT, "cordon-cli", "cordon-controller", "cordon-common")
     left = single.run(
         "find", "/etc", "/lib/systemd", "/opt", "/run", "/usr", "/var/lib", "/var/cache",
         "-xdev", "-path", "*cordon*", "-not", "-path", "/etc/cordon*",
