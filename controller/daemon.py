@@ -150,6 +150,10 @@ class Controller:
         joining = await self.joining.start(
             config.listen_enrolment, tls.enrolment_credentials(self._own)
         )
+        desk = self._parts.publisher.desk
+        metrics.show_fleet(
+            self._parts.policy.count, lambda: len(desk.records), lambda: desk.head.version
+        )
         if config.listen_metrics:
             self._metrics = metrics.MetricsPort(config.listen_metrics)
         logs.write("info", "serving",

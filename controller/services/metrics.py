@@ -6,6 +6,8 @@ No label has a value that somebody outside chose: names of hosts are the busines
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from controller.config import endpoint
@@ -45,6 +47,36 @@ store_up = Gauge(
     "1 if the database answered when it was looked at last",
     registry=registry,
 )
+streams = Gauge(
+    "cordon_controller_streams",
+    "Policy streams, by whether they are in sync, being brought in step, or in line for it",
+    ["state"],
+    registry=registry,
+)
+hosts = Gauge(
+    "cordon_controller_hosts",
+    "Hosts that are enrolled and not revoked",
+    registry=registry,
+)
+policy_version = Gauge(
+    "cordon_controller_policy_version",
+    "Newest version of policy that this controller has compiled",
+    registry=registry,
+)
+STATES = ("in_sync", "syncing", "waiting")
+
+
+def show_fleet(
+    count: Callable[[str], int], hosts_now: Callable[[], int], version: Callable[[], int]
+) -> None:
+    """Asked at each scrape, in the port's thread: each must be one look at one value.
+
+    count: of streams in one of STATES.
+    """
+    for state in STATES:
+        streams.labels(state).set_function(lambda state=state: count(state))  # type: ignore[misc]
+    hosts.set_function(hosts_now)
+    policy_version.set_function(version)
 
 
 class MetricsPort:

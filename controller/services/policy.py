@@ -113,6 +113,12 @@ class PolicyServicer:
             if replaced or self._is_revoked(who):
                 one.session.end(revoked(who))
 
+    def count(self, state: str) -> int:
+        """Streams that are "in_sync", "syncing" or "waiting"."""
+        syncing, waiting = self.admission.syncing, self.admission.waiting
+        numbers = {"syncing": syncing, "waiting": waiting}
+        return numbers.get(state, max(0, len(self._open) - syncing - waiting))
+
     def end_all(self, why: str) -> None:
         for one in list(self._open.values()):
             one.session.end(going(AwayReason.SHUTDOWN, why, RETRY_SECONDS))

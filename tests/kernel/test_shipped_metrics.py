@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shipped scrape configuration, alerts and dashboards in a real Prometheus with real agents."""
+"""What is shipped for Prometheus, in a real one that scrapes real agents and their controller."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ import pytest
 
 from tests.kernel.world import BASE, World
 from tests.lab import wait_until
-from tests.lab.cordon import ROOT, cordon
+from tests.lab.cordon import ROOT
+from tests.lab.fleet import fleet
 from tests.lab.prometheus import Prometheus, promtool
 
 SHIPPED = ROOT / "packaging" / "prometheus"
 DASHBOARDS = sorted((ROOT / "packaging" / "grafana").glob("*.json"))
 SCRAPE_SECONDS = 15.0
+CONTROLLER = "127.0.0.1:9440"
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    with cordon(BASE) as running:
-        yield World.build(running)
+    with fleet(BASE) as running:
+        yield World.build(running)  # type: ignore[arg-type] # hosts by name is all that it asks for
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +35,15 @@ def prometheus(world: World) -> Prometheus:
     shutil.copy(SHIPPED / "rules.yml", folder)
     config = (SHIPPED / "scrape.yml").read_text()
     assert config.count("30s") == 2
-    # The intervals alone are changed, because a test does not wait for half a minute.
+    assert config.count(CONTROLLER) == 1
+    # The controller is on another host, and a test does not wait for half a minute.
+    config = config.replace("30s", "500ms").replace("scrape_timeout: 5s", "")
+    controller = world.cordon.lab["c"].v4
     running = Prometheus.start(
-        world.b, config.replace("30s", "500ms").replace("scrape_timeout: 5s", "")
+        world.b, config.replace(CONTROLLER, CONTROLLER.replace("127.0.0.1", controller))
     )
-    wait_until(lambda: running.query("cordon_build_info"), "a first scrape", timeout=SCRAPE_SECONDS)
+    for first in ("cordon_build_info", "cordon_controller_store_up"):
+        wait_until(lambda first=first: running.query(first), first, timeout=SCRAPE_SECONDS)  # type: ignore[misc]
     return running
 
 
@@ -51,7 +57,10 @@ def test_alerts_speak_and_are_silent_where_they_should() -> None:
 
 
 def test_healthy_agent_raises_no_alert(prometheus: Prometheus) -> None:
-    assert prometheus.query("up") == {(): 1.0}
+    assert prometheus.query("sum(up)") == {(): 2.0}
+    assert prometheus.query("cordon_controller_hosts") == {(): 2.0}
+    in_sync = (("state", "in_sync"),)
+    assert prometheus.query("cordon_controller_streams")[in_sync] == 2.0
     assert prometheus.query("ALERTS") == {}
 
 
@@ -70,8 +79,12 @@ def test_suspended_agent_raises_the_alert_that_nothing_is_enforced(
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
 def test_every_panel_can_be_asked(prometheus: Prometheus, path: Path) -> None:
-    """Those with `topk` of rules or program times are empty here; a wrong expression raises."""
-    may_be_empty = ("cordon_rule_connections_total", "cordon_bpf_program_seconds_total")
+    """What nobody asks for or nothing has caused is empty here; a wrong expression raises."""
+    may_be_empty = (
+        "cordon_rule_connections_total",
+        "cordon_bpf_program_seconds_total",
+        "cordon_controller_refusals_total",
+    )
     for panel in json.loads(path.read_text())["panels"]:
         for target in panel.get("targets", []):
             asked = target["expr"].replace("$instance", "127.0.0.1:9420")

@@ -25,7 +25,7 @@ CONTROLLER = [sys.executable, "-m", "controller.cli.main"]
 AGENT = [sys.executable, "-m", "agent.cli.agent"]
 UNIT = "cordon-controller.service"
 COMMAND_SECONDS = 90.0
-MAIN, ENROLMENT = 7440, 7441
+MAIN, ENROLMENT, METRICS = 7440, 7441, 9440
 _ENVIRONMENT = {"PYTHONPATH": str(ROOT)}
 
 
@@ -48,13 +48,17 @@ class LabController:
     def enrolment(self) -> str:
         return f"{self.lab.v4}:{ENROLMENT}"
 
+    @property
+    def metrics(self) -> str:
+        return f"{self.lab.v4}:{METRICS}"
+
     def init(self) -> str:
         """Returns the token with which its first operator logs in."""
         table = {
             "name": "ctl1",
             "listen": f"{self.lab.v4}:{MAIN}",
             "listen_enrolment": self.enrolment,
-            "listen_metrics": "",
+            "listen_metrics": self.metrics,
             "advertise": [f"{self.lab.v4}:{MAIN}"],
             "names": [self.lab.v4],
             "state_dir": str(self._state),

@@ -133,6 +133,8 @@ def test_metrics_are_told_over_http_and_a_large_header_is_refused(fresh: Site) -
             told = answer.read().decode()
         assert 'cordon_controller_refusals_total{reason="TOKEN_INVALID"} 1.0' in told
         assert "cordon_controller_store_up 1.0" in told
+        assert "cordon_controller_hosts 0.0" in told
+        assert 'cordon_controller_streams{state="in_sync"} 0.0' in told
         assert re.search(r"^cordon_controller_own_certificate_expires_seconds 1\.", told, re.M)
         large = urllib.request.Request(url, headers={"X-Large": "x" * 1_000_000})
         with pytest.raises((urllib.error.HTTPError, ConnectionError, urllib.error.URLError)):
