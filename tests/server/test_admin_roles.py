@@ -72,7 +72,7 @@ def call(one: Administrator, method: str, fields: Mapping[str, Any]) -> Any:
 
 
 def test_every_method_has_a_role_and_is_served() -> None:
-    assert set(METHODS) == set(REQUIRED)
+    assert set(METHODS) <= set(REQUIRED)
     unserved = admin_pb2_grpc.AdminServiceServicer
     assert all(getattr(AdminServicer, m) is not getattr(unserved, m) for m in METHODS)
 
