@@ -2,10 +2,10 @@
 PYTHON := .venv/bin/python
 C_FILES := $(wildcard bpf/*.c bpf/*.h bench/*.c)
 
-.PHONY: help setup demo test unit store kernel check format proto lock bench deb clean
+.PHONY: help setup demo test test-vm unit store kernel check format proto lock bench deb clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
 
 setup: ## install what is missing: Debian packages, virtual environment
 	@scripts/setup
@@ -23,6 +23,9 @@ store: setup ## the controller: its store on both databases, its server, its str
 
 kernel: setup ## tests with real programs in the kernel (root)
 	@$(PYTHON) -m pytest -q tests/kernel
+
+test-vm: setup ## kernel tests on Debian's kernels 6.1 and 6.12, in qemu (root)
+	@scripts/test-vm
 
 check: setup ## format, lint, types, generated code, unit tests
 	@$(PYTHON) -m ruff format --check -q .
