@@ -9,12 +9,10 @@ failed, whatever else it said. Both disks are thrown-away copies (snapshot=on).
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +39,9 @@ class Disks:
 class Size:
     """What a machine has, and how long it may take."""
 
+    seconds: float
     processors: int = 2
     memory_mib: int = 3072
-    seconds: float = 1200.0
 
 
 def run(kernel: Kernel, disks: Disks, size: Size, logs: Path, tree: Path) -> int:

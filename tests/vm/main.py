@@ -20,6 +20,7 @@ from tests.vm.errors import VmError
 from tests.vm.machine import Disks, Size
 from tests.vm.work import ROOT, make_work_disk
 
+SECONDS = 1200.0
 TESTS = ("tests/kernel/test_handshake.py",)
 _PYTEST = (".venv/bin/python", "-m", "pytest", "-p", "no:cacheprovider", "-v", "--color=no")
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="test-vm", description=__doc__)
     parser.add_argument("--kernel", action="append", choices=sorted(METAPACKAGES))
-    parser.add_argument("--seconds", type=float, default=Size.seconds, help="for each machine")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="for each machine")
     parser.add_argument("--command", help="a shell command to run instead of pytest")
     parser.add_argument("tests", nargs="*", help="pytest's arguments; after -- if they are options")
     return parser.parse_args(argv)
