@@ -22,7 +22,8 @@ from tests.vm.work import ROOT, make_work_disk
 
 SECONDS = 1200.0
 TESTS = ("tests/kernel/test_handshake.py",)
-_PYTEST = (".venv/bin/python", "-m", "pytest", "-p", "no:cacheprovider", "-v", "--color=no")
+_ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "CORDON_LAB_PATIENCE": "4"}
+_PYTEST = (".venv/bin/python", "-m", "pytest", "-p", "no:cacheprovider", "-v", "--color=no", "--tb=short")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,7 +53,7 @@ def _run(names: Sequence[str], tests: Sequence[str], options: argparse.Namespace
         root = cache.root_image(kept, kernels)
         command = ["sh", "-c", options.command] if options.command else [*_PYTEST, *tests]
         with tempfile.TemporaryDirectory(prefix="cordon-vm-") as scratch:
-            work = make_work_disk(Path(scratch), command, {"PYTHONUNBUFFERED": "1"})
+            work = make_work_disk(Path(scratch), command, _ENVIRONMENT)
             chosen = [kernel for kernel in kernels if kernel.name in names]
             size = Size(seconds=options.seconds)
             failed = [k.name for k in chosen if not _passes(k, Disks(root, work), size, kept)]
