@@ -2,10 +2,10 @@
 PYTHON := .venv/bin/python
 C_FILES := $(wildcard bpf/*.c bpf/*.h bench/*.c)
 
-.PHONY: help setup demo test unit store kernel systemd check format proto lock bench deb clean
+.PHONY: help setup demo test test-vm unit store kernel systemd check format proto lock bench deb clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 setup: ## install what is missing: Debian packages, virtual environment
 	@scripts/setup
@@ -13,7 +13,7 @@ setup: ## install what is missing: Debian packages, virtual environment
 demo: setup ## two hosts on this machine, real programs, real agents, real refusals (root)
 	@$(PYTHON) -m tests.lab.demo
 
-test: setup unit store kernel systemd ## every test (root)
+test: setup unit store kernel ## the tests but for those of other machines (root)
 
 unit: setup ## tests that need no root, in seconds
 	@$(PYTHON) -m pytest -q tests/unit
@@ -26,6 +26,9 @@ kernel: setup ## tests with real programs in the kernel (root)
 
 systemd: setup ## the packages on machines whose PID 1 is systemd (root; builds the packages)
 	@$(PYTHON) -m pytest -q tests/systemd
+
+test-vm: setup ## kernel tests on Debian's kernels 6.1 and 6.12, in qemu (root)
+	@scripts/test-vm
 
 check: setup ## format, lint, types, generated code, unit tests
 	@$(PYTHON) -m ruff format --check -q .

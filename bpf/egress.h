@@ -7,6 +7,7 @@ INLINE int judge_egress(struct control *c, u64 generation, struct socket_state *
 {
 	struct address_entry address;
 
+	blur_inquiry(i);
 	ask_about_address(c, generation, i, &address);
 	if (i->kind == ASK_OPENING)
 		find_opening_peer(generation, i, &address);

@@ -45,6 +45,7 @@ INLINE int judge_ingress(struct control *c, u64 generation, struct __sk_buff *sk
 {
 	struct address_entry address;
 
+	blur_inquiry(i);
 	ask_about_address(c, generation, i, &address);
 	find_ingress_peer(c, generation, skb, p, s, i, &address);
 	i->q.same_host = i->f.peer_host && i->f.peer_host == c->host;

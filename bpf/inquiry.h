@@ -21,6 +21,15 @@ struct inquiry {
 	u8 kind;
 };
 
+// What many ways of gathering lead to.
+INLINE void blur_inquiry(struct inquiry *i)
+{
+	i->kind = blur(i->kind);
+	i->q.direction = blur(i->q.direction);
+	i->q.protocol = blur(i->q.protocol);
+	i->q.adopted = blur(i->q.adopted);
+}
+
 INLINE void handshake_key(struct inquiry *i, struct tuple *key)
 {
 	key->netns = i->netns;

@@ -28,6 +28,12 @@ BPF_F_TABLE("lru_hash", struct executable_key, struct executable, executables, E
 // The policy: two slots each, of which bit 0 of the generation names the one in force. Writer: the
 // daemon, which fills the other slot and then stores the generation. A snapshot that does not fit
 // is refused whole before anything is switched.
+//
+// The inner ones are patterns only. They have no types for bpftool, because the daemon's own have
+// none and Linux 6.1 takes a map with types for another kind than one without.
+#pragma push_macro("BPF_ANNOTATE_KV_PAIR")
+#undef BPF_ANNOTATE_KV_PAIR
+#define BPF_ANNOTATE_KV_PAIR(name, key, leaf)
 BPF_F_TABLE("hash", struct rule_key, struct rule_entry, rules_inner, 1, 0);
 BPF_TABLE("array_of_maps$rules_inner", int, int, rules, 2);
 BPF_F_TABLE("lpm_trie", struct range_key, struct rule_entry, ranges_inner, 1, BPF_F_NO_PREALLOC);
@@ -43,6 +49,7 @@ BPF_F_TABLE("hash", struct resident_key, u32, residents_inner, 1, 0);
 BPF_TABLE("array_of_maps$residents_inner", int, int, residents, 2);
 BPF_F_TABLE("hash", u32, struct mode_entry, modes_inner, 1, 0);
 BPF_TABLE("array_of_maps$modes_inner", int, int, modes, 2);
+#pragma pop_macro("BPF_ANNOTATE_KV_PAIR")
 
 // epoch % 16 -> this host's receive secret. Writer: the daemon.
 BPF_F_TABLE("array", int, struct epoch_key, receive_secrets, EPOCH_SLOTS, 0);

@@ -154,10 +154,15 @@ INLINE u8 verify(struct control *c, u64 generation, struct tag_view *tag, struct
 INLINE int load_tag(struct __sk_buff *skb, struct packet *p, struct tag_view *tag)
 {
 	u8 options[OPTIONS_BUFFER] = {};
-	u32 length = p->options_length & 0x3f;
+	u32 last = (p->options_length - 1) & 0x3f; // of no options 63
+	u32 length;
 
-	if (!length || length > OPTIONS_MAX) // read_tcp saw at most 40
+	// The compiler knows that the length is a multiple of four, and would write a comparison
+	// from which Linux 6.1 does not see that it is not zero.
+	asm volatile("" : "+r"(last));
+	if (last >= OPTIONS_MAX) // read_tcp saw at most 40
 		return TAG_ABSENT;
+	length = last + 1;
 	if (bpf_skb_load_bytes(skb, p->transport + 20, options, length))
 		return TAG_MALFORMED;
 	return tag_find(options, length, tag);

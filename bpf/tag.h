@@ -211,7 +211,9 @@ INLINE int tag_find(const __u8 *options, __u32 length, struct tag_view *out)
 		return TAG_ABSENT;
 	if (named != 1 || whole != 1 || at > TAG_LAST_OFFSET)
 		return TAG_MALFORMED; // twice, or of another length
-	return tag_read(options + at, out);
+	// The compiler may compare one copy and use another, of which Linux 6.1 knows no bound.
+	asm volatile("" : "+r"(at));
+	return tag_read(options + (at & 31), out);
 }
 
 #endif

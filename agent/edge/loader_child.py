@@ -9,7 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-LOAD_SECONDS = 60.0
+LOAD_SECONDS = 240.0
+"""For a loader that hangs. Compiling takes 2 s of a processor: a minute where that is emulated."""
 _TAIL = 2000
 
 

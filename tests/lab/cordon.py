@@ -21,15 +21,15 @@ from controller import offline
 from tests.lab.host import LabHost
 from tests.lab.lab import Lab
 from tests.lab.process import LabProcess
-from tests.lab.waiting import wait_until
+from tests.lab.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 AGENT = [sys.executable, "-m", "agent.cli.agent"]
 READY_SECONDS = 60.0
 """Compiling takes 2 s of a processor, of which a loaded machine gives each of many little."""
 SWITCH_SECONDS = 30.0
-RPC_SECONDS = 5.0
-CTL_SECONDS = 30.0
+RPC_SECONDS = 5.0 * PATIENCE
+CTL_SECONDS = 30.0 * PATIENCE
 _IMPATIENT = [
     ("grpc.initial_reconnect_backoff_ms", 20),
     ("grpc.min_reconnect_backoff_ms", 20),

@@ -28,6 +28,7 @@ from tests.lab.process import (
 from tests.lab.puppet import PUPPET_ARGV, Puppet
 from tests.lab.tools import tool
 from tests.lab.traces import remove_cgroup
+from tests.lab.waiting import PATIENCE
 
 AGENT_UNIT = "cordon-agent.service"
 INTERFACE = "eth0"
@@ -131,6 +132,7 @@ class LabHost:
 
         Raises LabError if it has not ended after `timeout` seconds; it is killed then.
         """
+        timeout *= PATIENCE
         streams = Streams(subprocess.PIPE, subprocess.PIPE, subprocess.PIPE)
         process = self._launch(Program(argv, user, env, cwd), unit, streams)
         try:

@@ -18,10 +18,10 @@ from tests.lab.errors import LabError
 from tests.lab.host import LabHost
 from tests.lab.process import PYTHON
 from tests.lab.puppet import read_line
-from tests.lab.waiting import wait_until
+from tests.lab.waiting import PATIENCE, wait_until
 
 _SOURCE = Path(__file__).with_name("load_main.py").read_text(encoding="utf-8")
-_ANSWER_SECONDS = 15.0
+_ANSWER_SECONDS = 15.0 * PATIENCE
 """A program answers between two connections; the longest of those is a lane's timeout."""
 
 

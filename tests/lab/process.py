@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from tests.lab.errors import LabError
+from tests.lab.waiting import PATIENCE
 
 PYTHON = os.path.realpath(sys.executable)
 LAUNCHER = Path(__file__).with_name("enter.py")
-START_SECONDS = 10.0
+START_SECONDS = 10.0 * PATIENCE
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
@@ -93,6 +94,7 @@ class LabProcess:
 
     def wait(self, timeout: float = 10.0) -> int:
         """Wait for its end and return the exit status."""
+        timeout *= PATIENCE
         try:
             return self.popen.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -112,7 +114,7 @@ class LabProcess:
         """SIGTERM, and after `timeout` seconds SIGKILL; returns the exit status."""
         self.popen.terminate()
         try:
-            self.popen.wait(timeout)
+            self.popen.wait(timeout * PATIENCE)
         except subprocess.TimeoutExpired:
             self.popen.kill()
         return self._reap()

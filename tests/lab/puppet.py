@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from tests.lab.errors import LabError
 from tests.lab.process import PYTHON, LabProcess
+from tests.lab.waiting import PATIENCE
 
 PUPPET_ARGV = (
     PYTHON,
@@ -31,7 +32,7 @@ PUPPET_ARGV = (
 )
 TCP_MD5SIG = 14
 TIMEOUT = "TIMEOUT"
-SLACK_SECONDS = 5.0
+SLACK_SECONDS = 5.0 * PATIENCE
 """How much longer than the sum of its operations' bounds a call may take before it is a fault."""
 
 Op = dict[str, Any]

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from tests.lab import kernel
 from tests.lab.errors import LabError
+from tests.lab.waiting import PATIENCE
+
+SECONDS = 10.0 * PATIENCE
 
 
 def tool(netns: Path, argv: Sequence[str], input: str = "") -> str:
@@ -17,7 +20,7 @@ def tool(netns: Path, argv: Sequence[str], input: str = "") -> str:
 
     def work() -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            argv, input=input, capture_output=True, text=True, timeout=10, check=False
+            argv, input=input, capture_output=True, text=True, timeout=SECONDS, check=False
         )
 
     try:

@@ -16,10 +16,11 @@ from pathlib import Path
 from tests.lab import kernel
 from tests.lab.errors import LabError
 from tests.lab.names import lab_name_in, owner_is_alive
+from tests.lab.waiting import PATIENCE
 
 RUN = Path("/run")
 NAMESPACES = Path("/run/netns")
-REMOVAL_SECONDS = 10.0
+REMOVAL_SECONDS = 10.0 * PATIENCE
 
 
 def traces_of(name: str) -> list[Path]:

@@ -4,11 +4,16 @@
 Polling and not events, because what is waited for lies in the kernel or in another process.
 """
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+
+PATIENCE = float(os.environ.get("CORDON_LAB_PATIENCE", "1"))
+"""How many times longer the lab waits for what has to come: an emulated processor is a dozen times
+slower. What a test takes for silence is as long as ever, because TCP's own timers are."""
 
 
 def wait_until(
@@ -19,6 +24,7 @@ def wait_until(
     `reason` completes the sentence "waited N s for ...". Raises AssertionError at the end of
     `timeout` seconds. An exception of the predicate is not caught: it is an answer, too.
     """
+    timeout *= PATIENCE
     deadline = time.monotonic() + timeout
     while True:
         answer = predicate()

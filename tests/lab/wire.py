@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from tests.lab.host import INTERFACE, LabHost
 from tests.lab.packets import ETH_IPV4, ETH_IPV6, Segment, build, parse
+from tests.lab.waiting import PATIENCE
 
 _ETH_ALL = 0x0003
 _SO_RCVBUFFORCE = 33
@@ -69,7 +70,7 @@ class Sniffer:
         """The first wanted segment, past or to come. AssertionError with the reason at the end."""
         found = next(filter(wanted, self.captured), None)
         if found is None:
-            found = next(filter(wanted, self._read(timeout)), None)
+            found = next(filter(wanted, self._read(timeout * PATIENCE)), None)
         if found is None:
             raise AssertionError(
                 f"waited {timeout:g} s for {reason}; passed: {[c.segment for c in self.captured]}"

@@ -16,6 +16,7 @@ import grpc
 
 from agent.pb import local_pb2
 from tests.lab.cordon import CordonHost
+from tests.lab.waiting import PATIENCE
 
 T = TypeVar("T")
 
@@ -49,5 +50,5 @@ class Witness:
     def wait(self, predicate: Callable[[], T], timeout: float) -> T:
         """Until the predicate, asked after each event, is true; its last answer, also if not."""
         with self._news:
-            self._news.wait_for(predicate, timeout)
+            self._news.wait_for(predicate, timeout * PATIENCE)
         return predicate()

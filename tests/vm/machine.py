@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One virtual machine: boot a kernel, run what the work disk says, hear its answer.
+
+No boot loader, no initrd and no network: qemu loads the kernel itself, Debian's cloud kernels have
+NVMe and ext4 built in, and what is to run comes on a second disk. The guest answers on a second
+serial port, line by line; its last line has the exit status. A machine without that line has
+failed, whatever else it said. Both disks are thrown-away copies (snapshot=on).
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.vm.cache import Kernel
+from tests.vm.errors import VmError
+
+_BOOT_SECONDS = 180.0
+"""Until the guest's first word: 8 s by itself, more where others have the processors."""
+_END_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+_STATUS = re.compile(r"^cordon-guest: status (\d+)\r?$", re.MULTILINE)
+_QUIET = "quiet mitigations=off net.ifnames=0 panic=-1 systemd.show_status=0"
+
+
+@dataclass(frozen=True, slots=True)
+class Disks:
+    """root: of the guest. work: what it mounts as the tree and runs."""
+
+    root: Path
+    work: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a machine has, and how long it may take."""
+
+    seconds: float
+    processors: int = 2
+    memory_mib: int = 3072
+
+
+def run(kernel: Kernel, disks: Disks, size: Size, logs: Path, tree: Path) -> int:
+    """The exit status of what ran inside, which is shown as it comes. Raises VmError."""
+    console, answer = logs / f"console-{kernel.name}.log", logs / f"answer-{kernel.name}.log"
+    for path in (console, answer):
+        path.write_bytes(b"")
+    command = _command(kernel, disks, size, (console, answer), tree)
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as machine:
+        try:
+            said = _listen(machine, answer, size.seconds)
+        finally:
+            if machine.poll() is None:
+                machine.kill()
+    status = _STATUS.search(said)
+    if status is None:
+        raise VmError(
+            f"the machine with Linux {kernel.release} ended without an answer; its console says:\n"
+            + console.read_text(errors="replace")[-3000:]
+        )
+    return int(status[1])
+
+
+def _command(
+    kernel: Kernel, disks: Disks, size: Size, serial: tuple[Path, Path], tree: Path
+) -> list[str]:
+    console, answer = serial
+    return [
+        "qemu-system-x86_64",
+        *("-accel", "tcg,thread=multi", "-cpu", "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt"),
+        *("-smp", str(size.processors), "-m", str(size.memory_mib)),
+        *("-nodefaults", "-display", "none", "-no-reboot"),
+        *("-kernel", str(kernel.image)),
+        *("-append", f"root=/dev/nvme0n1 rw console=ttyS0 {_QUIET} cordon.tree={tree}"),
+        *("-serial", f"file:{console}", "-serial", f"file:{answer}"),
+        *("-drive", f"file={disks.root},if=none,id=root,format=raw,snapshot=on"),
+        *("-device", "nvme,drive=root,serial=root"),
+        *("-drive", f"file={disks.work},if=none,id=work,format=raw,snapshot=on"),
+        *("-device", "virtio-blk-pci,drive=work,serial=work"),
+        *("-device", "virtio-rng-pci"),
+    ]
+
+
+def _listen(machine: subprocess.Popen[bytes], answer: Path, seconds: float) -> str:
+    """All that the guest said until it ended, or until its time was over."""
+    started = time.monotonic()
+    said = b""
+    with answer.open("rb") as stream:
+        while True:
+            over = machine.poll() is not None
+            piece = stream.read()
+            said += piece
+            _show(piece)
+            if over:
+                return said.decode(errors="replace")
+            passed = time.monotonic() - started
+            if (not said and passed > _BOOT_SECONDS) or passed > seconds:
+                print(f"\nthe machine is ended after {passed:.0f} s", file=sys.stderr, flush=True)
+                return said.decode(errors="replace")
+            time.sleep(_POLL_SECONDS)
+
+
+def _show(piece: bytes) -> None:
+    if piece:
+        sys.stdout.write(piece.decode(errors="replace").replace("\r\n", "\n"))
+        sys.stdout.flush()
