@@ -23,7 +23,16 @@ from tests.vm.work import ROOT, make_work_disk
 SECONDS = 1200.0
 TESTS = ("tests/kernel/test_handshake.py",)
 _ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "CORDON_LAB_PATIENCE": "4"}
-_PYTEST = (".venv/bin/python", "-m", "pytest", "-p", "no:cacheprovider", "-v", "--color=no", "--tb=short")
+_PYTEST = (
+    ".venv/bin/python",
+    "-m",
+    "pytest",
+    "-p",
+    "no:cacheprovider",
+    "-v",
+    "--color=no",
+    "--tb=short",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
