@@ -15,9 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from agent.core.diagnosis import Finding, ok, problem, warning
-from agent.edge import btf, features, libbpf, links, loader, sock_destroy
+from agent.edge import btf, features, libbpf, links, listener_flag, loader, sock_destroy
 from agent.edge.compiler import LoadFailed
-from agent.edge.hooks import HOOKS, Hook
+from agent.edge.hooks import HOOKS, LISTENERS, Hook
 from agent.edge.libbpf import BpfError
 from agent.edge.sock_destroy import Connection
 
@@ -38,6 +38,7 @@ def examine(root: Path) -> Iterator[Finding]:
     yield from _features()
     yield from _types()
     yield from _attaching(root)
+    yield _listeners()
     yield _ending()
     yield _datapath()
 
@@ -169,6 +170,19 @@ def _sweep(root: Path) -> None:
         if not Path("/proc", left.name.removeprefix(_CGROUP)).exists():
             with contextlib.suppress(OSError):
                 left.rmdir()
+
+
+def _listeners() -> Finding:
+    todo = "restart these services once the agent runs, or use a kernel 6.12 or newer"
+    try:
+        works = listener_flag.works()
+    except (BpfError, btf.BtfError, OSError) as error:
+        return warning(AREA, f"cannot ask sockets for TCP's flags: {error}", LISTENERS.lost, todo)
+    if works:
+        return ok(AREA, "services older than the agent can answer with a tag")
+    return warning(
+        AREA, "TCP's flags of a listening socket cannot be changed", LISTENERS.lost, todo
+    )
 
 
 def _ending() -> Finding:

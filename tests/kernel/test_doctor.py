@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent.edge import compiler, features, libbpf, links, loader, sources
+from agent.edge import compiler, features, libbpf, links, listener_flag, loader, sources
 from agent.edge.hooks import HOOKS, ProgramType
 from agent.edge.links import AttachType
 from tests.kernel.world import BASE, World
@@ -154,3 +155,8 @@ def test_table_of_features_is_what_the_programs_really_call() -> None:
 
 def test_kernel_here_lacks_nothing() -> None:
     assert features.lacking() == []
+
+
+def test_flag_of_old_listeners_is_found_where_linux_has_it() -> None:
+    numbers = platform.release().replace("-", ".").split(".")[:2]
+    assert listener_flag.works() == (tuple(map(int, numbers)) >= (6, 12))

@@ -25,6 +25,7 @@ from agent.edge import (
     doctor_kernel,
     features,
     libbpf,
+    listener_flag,
     loader,
     snapshot_codec,
     sock_destroy,
@@ -281,3 +282,25 @@ def test_kernel_that_cannot_end_connections_is_a_warning(
     found = doctor_kernel._ending()
     assert found.level is level
     assert bool(found.lost) is failed
+
+
+@pytest.mark.parametrize(("works", "level"), [(True, Level.OK), (False, Level.WARNING)])
+def test_services_older_than_the_agent_are_told(
+    monkeypatch: pytest.MonkeyPatch, works: bool, level: Level
+) -> None:
+    monkeypatch.setattr(listener_flag, "works", lambda: works)
+    found = doctor_kernel._listeners()
+    assert found.level is level
+    assert ("restart these services" in found.todo) is not works
+
+
+def test_listeners_that_cannot_be_asked_are_told_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused() -> bool:
+        raise BpfError(errno.EPERM, "running an iterator")
+
+    monkeypatch.setattr(listener_flag, "works", refused)
+    found = doctor_kernel._listeners()
+    assert found.level is Level.WARNING
+    assert "running an iterator" in found.what

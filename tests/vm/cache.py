@@ -47,6 +47,7 @@ _MASKED = (
     *("getty@tty1.service", "serial-getty@ttyS0.service", "systemd-timesyncd.service"),
 )
 _USELESS = ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/lib/apt/lists", "boot")
+_MAKING = "making-"
 _COMMAND_SECONDS = 600.0
 _IMAGE_SPARE_KIB = 512 * 1024
 
@@ -71,11 +72,19 @@ def folder() -> Path:
 
 @contextlib.contextmanager
 def locked() -> Iterator[Path]:
-    """The folder, for one user at a time; another waits."""
+    """The folder, for one run at a time, without what a killed run left. Raises VmError."""
     kept = folder()
     kept.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (kept / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise VmError(
+                f"another run uses {kept}: wait for its end, or set CORDON_VM_CACHE to another "
+                "folder"
+            ) from None
+        for left in kept.glob(f"{_MAKING}*"):
+            shutil.rmtree(left)
         yield kept
 
 
@@ -142,8 +151,11 @@ def _fingerprint(kernels: Sequence[Kernel]) -> str:
 
 
 def _bootstrap(root: Path) -> None:
+    """In namespaces of its own, so that /proc and /dev, which it mounts, go when it is killed, and
+    are never met by whoever removes the folder."""
     _run(
         [
+            *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
             "mmdebstrap",
             "--quiet",
             "--mode=root",
@@ -182,7 +194,7 @@ def _add_modules(root: Path, kernel: Kernel) -> None:
 @contextlib.contextmanager
 def _scratch(kept: Path) -> Iterator[Path]:
     """A folder beside what is kept, so that what is ready is renamed into its place."""
-    with tempfile.TemporaryDirectory(prefix="making-", dir=kept) as made:
+    with tempfile.TemporaryDirectory(prefix=_MAKING, dir=kept) as made:
         yield Path(made)
 
 

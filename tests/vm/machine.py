@@ -70,6 +70,7 @@ def _command(
 ) -> list[str]:
     console, answer = serial
     return [
+        *("setpriv", "--pdeathsig", "KILL"),  # it ends with us, however we end
         "qemu-system-x86_64",
         *("-accel", "tcg,thread=multi", "-cpu", "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt"),
         *("-smp", str(size.processors), "-m", str(size.memory_mib)),

@@ -19,7 +19,7 @@ from tests.vm.cache import make_image
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ".guest-run"
-_UNUSED = ("mypy*", "ruff*", "pip*", "*mypyc*", "librt*", "grpc_tools*", "psycopg_binary*")
+_UNUSED = ("mypy*", "ruff*", "pip*", "*mypyc*", "librt*", "grpc_tools*")
 
 
 def make_work_disk(scratch: Path, command: Sequence[str], environment: Mapping[str, str]) -> Path:
