@@ -275,8 +275,9 @@ def judgement(snapshot: Snapshot, flow: local_pb2.Flow) -> Decision:
 
 def peer_by_address(snapshot: Snapshot, address: IPAddress) -> int:
     """Who is there as far as nothing but the address says."""
-    managed = {own for peer in snapshot.peers if not peer.tags_off for own in peer.addresses}
-    if address in managed or address.is_loopback or address.is_unspecified:
+    stripped = {own for peer in snapshot.peers if peer.tags_off for own in peer.addresses}
+    managed = {own for peer in snapshot.peers for own in peer.addresses} | snapshot.managed
+    if address in managed - stripped or address.is_loopback or address.is_unspecified:
         return Identity.UNPROVEN
     return policy.network_identity(snapshot, address)
 
