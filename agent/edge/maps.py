@@ -40,6 +40,8 @@ class MapKind(IntEnum):
 NO_PREALLOC = 1
 MMAPABLE = 1 << 10
 _PERCPU = (MapKind.PERCPU_HASH, MapKind.PERCPU_ARRAY)
+_BPF_EXIST = 2
+"""include/uapi/linux/bpf.h."""
 _BATCHED = (MapKind.HASH, MapKind.LRU_HASH, MapKind.ARRAY, MapKind.LPM_TRIE, *_PERCPU)
 
 
@@ -130,16 +132,29 @@ class BpfMap:
 
     def put(self, key: bytes, value: bytes) -> None:
         try:
-            libbpf.call(
-                "bpf_map_update_elem",
-                self.fd,
-                key,
-                value,
-                ctypes.c_uint64(0),
-                what=self._what("writing"),
-            )
+            self._update(key, value, 0)
         except BpfError as error:
             raise self._maybe_full(error) from error
+
+    def change(self, key: bytes, value: bytes) -> bool:
+        """Write it if there is an entry, in one step. Whether there was."""
+        try:
+            self._update(key, value, _BPF_EXIST)
+        except BpfError as error:
+            if error.errno == errno.ENOENT:
+                return False
+            raise
+        return True
+
+    def _update(self, key: bytes, value: bytes, flags: int) -> None:
+        libbpf.call(
+            "bpf_map_update_elem",
+            self.fd,
+            key,
+            value,
+            ctypes.c_uint64(flags),
+            what=self._what("writing"),
+        )
 
     def delete(self, key: bytes) -> bool:
         """Whether it was there."""

@@ -48,9 +48,12 @@ class ProcessMaps:
         current = self.get(pid)
         if current is not None and (before is None or not same_image(before, current)):
             return current
-        if before is not None and current is None:
-            return None  # it has ended
-        self._processes.put(_key(pid), PROCESS.pack(after))
+        if before is None:
+            self._processes.put(_key(pid), PROCESS.pack(after))
+        elif (
+            current is not None
+        ):  # else it has ended, or does so now: nobody would delete a new one
+            self._processes.change(_key(pid), PROCESS.pack(after))
         return None
 
     def delete(self, pid: int, entry: Process) -> None:

@@ -49,6 +49,12 @@ class DictMap:
     def put(self, key: bytes, value: bytes) -> None:
         self.entries[key] = value
 
+    def change(self, key: bytes, value: bytes) -> bool:
+        if key not in self.entries:
+            return False
+        self.entries[key] = value
+        return True
+
     def delete(self, key: bytes) -> bool:
         return self.entries.pop(key, None) is not None
 
