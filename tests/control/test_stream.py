@@ -588,7 +588,7 @@ def test_a_name_that_enrols_anew_is_no_clone_of_what_it_was(storage: SqlStorage)
         for number in range(10, 15):
             storage.revoke_host("a", making.OPERATOR, "rebuilt", unix())
             making.join(
-                storage, "a", f"10.0.0.{number}", labels={"role": "web"}, now=unix() - number
+                storage, "a", f"10.0.0.{number}", labels={"role": "web"}, now=unix() - 20 * number
             )
             await made.publisher.catch_up()
             made.servicer.check_revoked = lambda: None  # type: ignore[method-assign] # too late
