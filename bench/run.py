@@ -114,9 +114,14 @@ def cordon_course(name: str, policy: str, program: Path, cpu: int) -> Iterator[C
 
 
 @contextlib.contextmanager
-def fleet_course(name: str, policy: str, program: Path, cpu: int) -> Iterator[Course]:
-    """With a controller, to which each agent ships what its kernel tells of every connection."""
-    with fleet(policy) as running:
+def fleet_course(
+    name: str, policy: str, program: Path, cpu: int, *, flows: bool
+) -> Iterator[Course]:
+    """With a controller. flows: each agent ships what its kernel tells of every connection.
+
+    Three hosts meet at a bridge, which costs by itself: compare two of these with each other.
+    """
+    with fleet(policy, ship_flows=flows) as running:
         lab = running.lab
         yield _serving(Course(name, lab["a"], lab["b"], running), program, cpu)
 
@@ -221,9 +226,10 @@ def connection_figures(options: argparse.Namespace, program: Path) -> list[Cours
             name = f"cordon, {entries:,} entries"
             course = cordon_course(name, policy_of(entries), program, options.cpu)
             courses.append(stack.enter_context(course))
-        name = f"cordon, {options.entries[0]:,}, with flows"
-        telling = fleet_course(name, policy_of(options.entries[0]), program, options.cpu)
-        courses.append(stack.enter_context(telling))
+        policy = policy_of(options.entries[0])
+        for name, flows in (("bridged", False), ("bridged, with flows", True)):
+            telling = fleet_course(name, policy, program, options.cpu, flows=flows)
+            courses.append(stack.enter_context(telling))
         for kind in ("crr", "rr"):
             race(courses, kind, program, options.cpu, options.repetitions, options.seconds)
         return courses
