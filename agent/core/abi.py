@@ -7,6 +7,8 @@ here is computed from the C at run time. What the fields mean is said once, in t
 
 No map is opened and no policy is understood here. Bulk writers (`agent.core.compile`) use the
 layouts' `struct` directly; a named tuple for each of 16,000 entries would cost more than the rest.
+
+One file as the header is one: each table is read beside its struct.
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@ The order at start is the safety argument: nothing is attached before maps and p
 and, where there is a policy, before it is in the kernel; processes are adopted before and after
 attaching, so that none is held for having been there first. After a restart the pins are found in
 place: nothing is ever cleared, the old policy judges until the new one has been built beside it.
+
+It is longer than a room should be: the table of events and the order at start stand here, and what
+becomes of a policy, from a file or from a controller, has not moved to a room of its own yet.
 """
 
 from __future__ import annotations
