@@ -70,6 +70,9 @@ class Load:
         ]
         self._agents = agents
 
+    def cpu_seconds(self) -> float:
+        return sum(cpu_seconds(process.pid) for process in self._processes)
+
     def ask(self, **command: Any) -> list[float]:
         """Every agent's answer: seconds of the machine's steady clock."""
         self.tell(**command)
@@ -148,15 +151,16 @@ def _measure_streams(
 def _changes(site: fleet_store.Site, load: Load, rounds: int) -> list[Result]:
     """One changed rule, over and over; the slowest round counts."""
     results: list[Result] = []
-    p50s, p99s, lasts, cpus = [], [], [], []
+    p50s, p99s, lasts, cpus, loads = [], [], [], [], []
     for number in range(rounds):
         load.tell(do="confirm")
         time.sleep(1)  # let what the round before has left come to rest
-        cpu = cpu_seconds(site.pid)
+        cpu, own = cpu_seconds(site.pid), load.cpu_seconds()
         began = time.monotonic()
         site.change(number)
         taken = [at - began for at in load.answers()]
         cpus.append(cpu_seconds(site.pid) - cpu)
+        loads.append(load.cpu_seconds() - own)
         p50s.append(percentile(taken, 0.50))
         p99s.append(percentile(taken, 0.99))
         lasts.append(max(taken))
@@ -164,6 +168,7 @@ def _changes(site: fleet_store.Site, load: Load, rounds: int) -> list[Result]:
     results.append(Result("one rule changed, confirmed by 99 %, s, worst round", max(p99s)))
     results.append(Result("one rule changed, confirmed by the last, s, worst round", max(lasts)))
     results.append(Result("controller's CPU per change, s", statistics.median(cpus)))
+    results.append(Result("load program's CPU per change, s", statistics.median(loads)))
     return results
 
 
@@ -173,9 +178,11 @@ def _return(site: fleet_store.Site, load: Load) -> list[Result]:
     site.kill()
     site.change(-1)
     site.start()
-    began = time.monotonic()
+    began, own = time.monotonic(), load.cpu_seconds()
     back = [at - began for at in load.answers()]
     return [
+        Result("controller's CPU for that, s", cpu_seconds(site.pid)),
+        Result("load program's CPU for that, s", load.cpu_seconds() - own),
         Result("all come back at once for a change, 99 % in sync, s", percentile(back, 0.99)),
         Result("all come back at once for a change, the last in sync, s", max(back)),
     ]
