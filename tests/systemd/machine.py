@@ -122,6 +122,15 @@ class Machine:
         by_hand = "mount --bind /srv/proc /proc && exec cordon-agent run"
         return self.start("unshare", "--mount", "sh", "-c", by_hand)
 
+    def start_agent_outside(self) -> LabProcess:
+        """By hand, in the pid namespace that the kernel counts in, as the agent of a real host is:
+        this one can open processes by number, and so adopt their sockets (see boot.py).
+        """
+        enter = ["nsenter", "--target", str(self.pid), "--mount", "--uts", "--ipc", "--cgroup"]
+        by_hand = "mount --bind /srv/proc /proc && exec cordon-agent run"
+        argv = [*enter, "--", "unshare", "--mount", "sh", "-c", by_hand]
+        return self.host.spawn(argv, "admin.scope/agent")
+
     def property(self, unit: str, name: str) -> str:
         return self.run("systemctl", "show", "--value", "-p", name, unit).stdout.strip()
 
