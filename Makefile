@@ -13,7 +13,7 @@ setup: ## install what is missing: Debian packages, virtual environment
 demo: setup ## two hosts on this machine, real programs, real agents, real refusals (root)
 	@$(PYTHON) -m tests.lab.demo
 
-test: setup unit store kernel ## the tests but for those of other machines (root)
+test: setup unit store kernel systemd ## the tests but for those of other machines (root)
 
 unit: setup ## tests that need no root, in seconds
 	@$(PYTHON) -m pytest -q tests/unit
