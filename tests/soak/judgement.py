@@ -44,10 +44,11 @@ QUIET_METRICS = {
     "cordon_snapshots_total": "refused|failed",
     "cordon_tags_total": "no_room|no_key|store_failed",
     "cordon_flow_records_total": "lost",
-    "cordon_verdicts_total": "tag_[a-z]+|no_policy|suspended",
+    "cordon_verdicts_total": "tag_[a-z]+|no_policy",
     "cordon_events_lost_total": "process",
 }
-"""Metrics that have to stay 0, all of them or those one of whose labels is this."""
+"""Metrics that have to stay what they were when the soak began, all of them or those one of whose
+labels is this. Before, a host has no policy yet, and its agent is new."""
 QUIET_UNDISTURBED = {"cordon_holds_expired_total": "", "cordon_events_lost_total": "flow"}
 """The same, on a host whose agent is never away: without one nobody attests, and nobody reads."""
 EXPECTED_EVENTS = frozenset({"state", "controller_lost"})
@@ -108,16 +109,21 @@ Sample = tuple[str, Mapping[str, str], float]
 """Name, labels, value."""
 
 
-def unexpected_metrics(samples: Iterable[Sample], *, undisturbed: bool) -> list[str]:
-    """What should be 0 and is not."""
-    found = []
+def quiet_metrics(samples: Iterable[Sample], *, undisturbed: bool) -> dict[str, float]:
+    """Those that should not move, by name and labels."""
+    found = {}
     for name, labels, value in samples:
         for quiet in (QUIET_METRICS, QUIET_UNDISTURBED) if undisturbed else (QUIET_METRICS,):
             pattern = quiet.get(name)
-            if value and pattern is not None and _concerns(pattern, labels):
+            if pattern is not None and _concerns(pattern, labels):
                 text = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-                found.append(f"{name}{{{text}}} is {value:g}")
+                found[f"{name}{{{text}}}"] = value
     return found
+
+
+def risen(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    """What is more than it was. A new agent counts from 0, which is no fault."""
+    return {what: value for what, value in now.items() if value > before.get(what, 0.0)}
 
 
 def _concerns(pattern: str, labels: Mapping[str, str]) -> bool:

@@ -59,6 +59,7 @@ class Sampler:
         self.unexpected: dict[str, str] = {}
         self._processes: dict[str, Callable[[], LabProcess | None]] = {}
         self._hosts: dict[str, tuple[LabHost, bool]] = {}
+        self._before: dict[str, dict[str, float]] = {}
         self._lives: dict[str, dict[int, dict[str, list[Point]]]] = defaultdict(dict)
         self._maps: dict[str, list[Point]] = defaultdict(list)
         self._capacities: dict[str, float] = {}
@@ -73,6 +74,7 @@ class Sampler:
     def watch_host(self, host: LabHost, *, undisturbed: bool) -> None:
         """undisturbed: whether its agent is never away."""
         self._hosts[host.name] = host, undisturbed
+        self._before[host.name] = judgement.quiet_metrics(scrape(host), undisturbed=undisturbed)
 
     def start(self) -> None:
         self._began = time.monotonic()
@@ -111,9 +113,9 @@ class Sampler:
             if undisturbed:
                 self.unexpected.setdefault(f"{host.name}: metrics", f"cannot be read: {error}")
             return
-        for wrong in judgement.unexpected_metrics(samples, undisturbed=undisturbed):
-            what, _, first = wrong.rpartition(" is ")
-            at = f"first seen at {self.seconds:.0f} s, {first} then"
+        quiet = judgement.quiet_metrics(samples, undisturbed=undisturbed)
+        for what, value in judgement.risen(self._before[host.name], quiet).items():
+            at = f"rose to {value:g}, first seen at {self.seconds:.0f} s"
             self.unexpected.setdefault(f"{host.name}: {what}", at)
         for name, labels, value in samples:
             key = f"{host.name}: map {labels.get('map')}"
