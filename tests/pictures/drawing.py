@@ -28,7 +28,7 @@ UNIT = 0.34
 """Inches of one unit of the grid's height."""
 HEAD = 0.5
 GAP = 0.06
-COLOURS = 64
+COLOURS = 128
 """Of the file: more than are told apart in lines and letters, and a third of the size."""
 LEGEND_LINES = 4
 LEGEND_LINE, TITLE, AXIS, MARGIN = 0.15, 0.24, 0.2, 0.62
@@ -146,6 +146,8 @@ def _timeseries(canvas: _Canvas, panel: Panel, lines: Sequence[Line]) -> None:
 def _plot(axes: Any, panel: Panel, lines: Sequence[Line]) -> None:
     base: dict[float, float] = {}
     for line, colour in zip(lines, _paints(lines), strict=True):
+        if panel.stacked and not _greatest(line):
+            continue  # its line would lie on another's
         moments = [datetime.fromtimestamp(at, UTC) for at, _ in line.points]
         under = [base.get(at, 0.0) if panel.stacked else 0.0 for at, _ in line.points]
         over = [below + value for below, (_, value) in zip(under, line.points, strict=True)]
@@ -154,6 +156,10 @@ def _plot(axes: Any, panel: Panel, lines: Sequence[Line]) -> None:
             moments, under, over, color=colour, alpha=0.25 if panel.stacked else 0.08, linewidth=0
         )
         base.update({at: top for (at, _), top in zip(line.points, over, strict=True)})
+
+
+def _greatest(line: Line) -> float:
+    return max(value for _, value in line.points)
 
 
 def _paints(lines: Sequence[Line]) -> list[str]:
@@ -166,7 +172,7 @@ def _style(axes: Any, panel: Panel) -> None:
     if not math.isfinite(top) or top <= 0.06:
         top = max((max(line.get_ydata(), default=0.0) for line in axes.lines), default=0.0)
         axes.set_ylim(0, top * 1.05 or 1.0)
-    axes.yaxis.set_major_locator(ticker.MaxNLocator(4))
+    axes.yaxis.set_major_locator(ticker.MaxNLocator(4, prune="upper"))
     axes.yaxis.set_major_formatter(lambda value, _: text(value, panel.unit))
     most = 2 + panel.at[2] // 3
     axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=2, maxticks=most))
@@ -181,14 +187,16 @@ def _style(axes: Any, panel: Panel) -> None:
 def _legend(
     canvas: _Canvas, panel: Panel, lines: Sequence[Line], place: tuple[float, float, float]
 ) -> None:
+    """Those with the greatest values first: there is not room for all."""
     x, y, width = place
-    for number, (line, colour) in enumerate(zip(lines, _paints(lines), strict=True)):
+    pairs = sorted(zip(lines, _paints(lines), strict=True), key=lambda pair: -_greatest(pair[0]))
+    for number, (line, colour) in enumerate(pairs):
         at = y + number * LEGEND_LINE
         if number == LEGEND_LINES:
             canvas.words(x + 0.22, at, f"and {len(lines) - number} more", size=7, color=PALE)
             return
-        values = [value for _, value in line.points]
-        numbers = f"last {text(values[-1], panel.unit)}   max {text(max(values), panel.unit)}"
+        last, greatest = line.points[-1][1], _greatest(line)
+        numbers = f"last {text(last, panel.unit)}   max {text(greatest, panel.unit)}"
         canvas.words(x + 0.1, at, "■", size=7, color=colour)
         canvas.words(x + 0.22, at, line.name, size=7)
         canvas.words(x + width - 0.1, at, numbers, size=7, ha="right")
