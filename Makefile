@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 C_FILES := $(wildcard bpf/*.c bpf/*.h bench/*.c)
 
-.PHONY: help setup demo test test-vm unit store kernel systemd check format proto lock bench deb clean
+.PHONY: help setup demo test test-vm unit store kernel systemd soak check format proto lock bench deb clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -13,7 +13,7 @@ setup: ## install what is missing: Debian packages, virtual environment
 demo: setup ## two hosts on this machine, real programs, real agents, real refusals (root)
 	@$(PYTHON) -m tests.lab.demo
 
-test: setup unit store kernel ## the tests but for those of other machines (root)
+test: setup unit store kernel systemd ## the tests but for those of other machines (root)
 
 unit: setup ## tests that need no root, in seconds
 	@$(PYTHON) -m pytest -q tests/unit
@@ -26,6 +26,11 @@ kernel: setup ## tests with real programs in the kernel (root)
 
 systemd: setup ## the packages on machines whose PID 1 is systemd (root; builds the packages)
 	@$(PYTHON) -m pytest -q tests/systemd
+
+SOAK_MINUTES ?= 60
+
+soak: setup ## an hour of traffic and of what disturbs it: nothing grows, nothing odd (root; SOAK_MINUTES=60)
+	@$(PYTHON) -m tests.soak --minutes $(SOAK_MINUTES)
 
 test-vm: setup ## kernel tests on Debian's kernels 6.1 and 6.12, in qemu (root)
 	@scripts/test-vm

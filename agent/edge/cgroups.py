@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MOUNTS = Path("/proc/self/mounts")
+KERNEL_THREAD = Path("/proc/2/cgroup")
+"""Of kthreadd, which is in the hierarchy's own root."""
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 """How blanks and the like are written there (mangle() in the kernel's fs/proc_namespace.c)."""
 
@@ -44,13 +46,23 @@ def cgroup_id(path: Path) -> int:
 
 
 def level(path: Path, mount: Path) -> int:
-    """Depth below the hierarchy's root, which is 0. Raises CgroupError for a path outside."""
+    """Depth below the mount's root, which is 0. Raises CgroupError for a path outside."""
     try:
         return len(path.relative_to(mount).parts)
     except ValueError as error:
         raise CgroupError(
             f"{path} is not below the cgroup v2 mount {mount}: set `cgroup_root` to a folder there"
         ) from error
+
+
+def levels_above(kernel_thread: Path = KERNEL_THREAD) -> int:
+    """How many levels above what is mounted here the hierarchy's own root lies.
+
+    In a cgroup namespace the mount shows the namespace's root. What is outside of it is named by
+    steps up (cgroup_namespaces(7)), so the way to a kernel thread tells how deep we are.
+    """
+    path = parse_membership(kernel_thread.read_text()) or "/"
+    return path.split("/").count("..")
 
 
 def parse_membership(text: str) -> str | None:

@@ -109,7 +109,8 @@ class Kernel:
     def _name_root(self) -> None:
         root, mount = self._place.root, self._place.mount
         self._control.write("cgroup_root", cgroups.cgroup_id(root))
-        self._control.write("cgroup_level", cgroups.level(root, mount))
+        level = cgroups.levels_above() + cgroups.level(root, mount)
+        self._control.write("cgroup_level", level)
 
     def refresh_clock(self) -> None:
         self._control.write("wall_offset_ns", clock.wall_offset_ns())

@@ -57,8 +57,6 @@ class Prometheus:
 
     def query(self, expression: str) -> dict[tuple[tuple[str, str], ...], float]:
         """Labels (without the target's own) -> value, of an instant query."""
-        path = "/api/v1/query?" + urllib.parse.urlencode({"query": expression})
-        found: list[dict[str, Any]] = json.loads(self._get(path))["data"]["result"]
         return {
             tuple(
                 sorted(
@@ -67,8 +65,26 @@ class Prometheus:
                     if name not in ("__name__", "instance", "job")
                 )
             ): float(one["value"][1])
-            for one in found
+            for one in self._ask("query", query=expression)
         }
+
+    def query_range(
+        self, expression: str, begin: float, end: float, step: float
+    ) -> list[tuple[dict[str, str], list[tuple[float, float]]]]:
+        """Labels (all but the name), and seconds since 1970 with values, of each series."""
+        found = self._ask("query_range", query=expression, start=begin, end=end, step=step)
+        return [
+            (
+                {name: value for name, value in one["metric"].items() if name != "__name__"},
+                [(float(at), float(value)) for at, value in one["values"]],
+            )
+            for one in found
+        ]
+
+    def _ask(self, what: str, **parameters: str | float) -> list[dict[str, Any]]:
+        path = f"/api/v1/{what}?{urllib.parse.urlencode(parameters)}"
+        answer: list[dict[str, Any]] = json.loads(self._get(path))["data"]["result"]
+        return answer
 
 
 def http_get(host: LabHost, url: str) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 from tests.lab import Lab
 from tests.systemd import packages
 from tests.systemd.images import root_image
-from tests.systemd.machine import Machine, chroot
+from tests.systemd.machine import Machine, chroot, unable
 from tests.systemd.pair import Pair
 
 _HERE = Path(__file__).parent
@@ -24,13 +24,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.kernel)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _able() -> None:
+    """What a machine cannot do is a failure here, not a skip: these tests are part of `make test`,
+    and without them nothing has tried the packages.
+    """
+    reason = unable()
+    if reason:
+        pytest.fail(reason, pytrace=False)
+
+
 @pytest.fixture(scope="session")
-def image() -> Path:
+def image(_able: None) -> Path:
     return root_image()
 
 
 @pytest.fixture(scope="session")
-def debs() -> list[Path]:
+def debs(_able: None) -> list[Path]:
     return packages.built()
 
 

@@ -8,11 +8,15 @@ away as it takes any host away: by its cgroup.
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.lab import kernel
 from tests.lab.host import LabHost
 from tests.lab.process import PYTHON, LabProcess
 from tests.lab.waiting import wait_until
@@ -122,6 +126,15 @@ class Machine:
         by_hand = "mount --bind /srv/proc /proc && exec cordon-agent run"
         return self.start("unshare", "--mount", "sh", "-c", by_hand)
 
+    def start_agent_outside(self) -> LabProcess:
+        """By hand, in the pid namespace that the kernel counts in, as the agent of a real host is:
+        this one can open processes by number, and so adopt their sockets (see boot.py).
+        """
+        enter = ["nsenter", "--target", str(self.pid), "--mount", "--uts", "--ipc", "--cgroup"]
+        by_hand = "mount --bind /srv/proc /proc && exec cordon-agent run"
+        argv = [*enter, "--", "unshare", "--mount", "sh", "-c", by_hand]
+        return self.host.spawn(argv, "admin.scope/agent")
+
     def property(self, unit: str, name: str) -> str:
         return self.run("systemctl", "show", "--value", "-p", name, unit).stdout.strip()
 
@@ -141,6 +154,31 @@ class Machine:
         self.run("systemctl", "--no-block", "poweroff", check=False)
         self._starter.wait(BOOT_SECONDS)
         self.pid = 0
+
+
+TOOLS = ("mmdebstrap", "nsenter", "unshare", "dpkg-deb")
+
+
+def unable() -> str:
+    """The sentence that tells why no machine can be made here; empty if one can."""
+    if os.geteuid() != 0:
+        return "machines of the tests are namespaces, mounts and cgroups: run them as root"
+    for name in TOOLS:
+        if shutil.which(name) is None:
+            return f"`{name}` is missing; `make setup` installs it"
+    try:
+        kernel.cgroup2_root()
+    except OSError as failure:
+        return str(failure)
+    mounted = 'mount -t tmpfs none "$1" && mkdir "$1/l" "$1/u" "$1/w" "$1/r" && mount -t overlay '
+    mounted += 'overlay -o "lowerdir=$1/l,upperdir=$1/u,workdir=$1/w" "$1/r"'
+    with tempfile.TemporaryDirectory(prefix="cordon-systemd-") as folder:
+        inside = ["unshare", "--mount", "--pid", "--fork", "--uts", "--ipc", "--cgroup"]
+        argv = [*inside, "--propagation", "private", "sh", "-ec", mounted, "sh", folder]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        return f"this machine refuses namespaces or overlay mounts to root: {done.stderr.strip()}"
+    return ""
 
 
 def chroot(lower: list[Path], upper: Path, work: Path, argv: list[str]) -> None:

@@ -29,6 +29,26 @@ name: redis
 segment: back
 match: [{unit: redis-server.service}]
 ---
+kind: Workload
+name: opener
+segment: front
+match: [{unit: opener.service}]
+---
+kind: Workload
+name: reader
+segment: front
+match: [{unit: reader.service}]
+---
+kind: Workload
+name: pages
+segment: back
+match: [{unit: pages.service}]
+---
+kind: Workload
+name: kim
+segment: front
+match: [{cgroup: '/user.slice/user-1000.slice/*'}]
+---
 kind: Segment
 name: front
 mode: enforce
@@ -42,6 +62,24 @@ name: shop-to-back
 from: {workload: shop}
 to: {segment: back}
 ports: [tcp/80, tcp/6379]
+---
+kind: Allow
+name: kim-to-redis
+from: {workload: kim}
+to: {workload: redis}
+ports: [tcp/6379]
+---
+kind: Allow
+name: opener-to-whoever-listens
+from: {workload: opener}
+to: [{workload: pages}, {segment: default}]
+ports: [tcp/8080]
+---
+kind: Allow
+name: reader-to-pages
+from: {workload: reader}
+to: {workload: pages}
+ports: [tcp/8080]
 """
 REDIS = "bind 0.0.0.0\nprotected-mode no\nsave ''\n"
 FOREGROUND = """

@@ -89,6 +89,38 @@ def test_killed_agent_is_started_again(pair: Pair) -> None:
     pair.enforces()
 
 
+def test_restarted_service_is_itself_and_serves_whom_it_served(pair: Pair) -> None:
+    """Another process in another cgroup, of the same unit."""
+    before = pair.db.property("nginx", "MainPID")
+    pair.db.run("systemctl", "restart", "nginx")
+    assert pair.db.property("nginx", "MainPID") != before
+    wait_until(lambda: pair.curl("shop") == 0, "nginx serves again", NOTICED)
+    assert pair.curl("other") in REFUSED
+
+
+def test_agent_in_a_crash_loop_is_given_up_and_enforcement_goes_on(pair: Pair) -> None:
+    """As often as the unit's StartLimitBurst says, without the pauses in between."""
+    folder = "/run/systemd/system/cordon-agent.service.d"
+    pair.db.run("mkdir", "-p", folder)
+    pair.db.write(f"{folder}/loop.conf", "[Service]\nRestartSec=0\n")
+    pair.db.run("systemctl", "daemon-reload")
+
+    def given_up() -> bool:
+        pair.db.run("systemctl", "kill", "--signal=KILL", AGENT, check=False)
+        return pair.db.property(AGENT, "ActiveState") == "failed"
+
+    try:
+        wait_until(given_up, "systemd gives the agent up", 120.0, interval=0.3)
+        assert "repeated too quickly" in pair.db.journal("-u", AGENT)
+        pair.enforces()
+    finally:
+        pair.db.run("rm", f"{folder}/loop.conf")
+        pair.db.run("systemctl", "daemon-reload")
+        pair.db.run("systemctl", "reset-failed", AGENT)
+        pair.db.run("systemctl", "start", AGENT, timeout=READY_SECONDS)
+    pair.enforces()
+
+
 def test_a_service_in_a_crash_loop_is_itself_every_time(pair: Pair) -> None:
     """A program that connects as the first thing it does, and dies, over and over."""
     url = f"http://{pair.db.host.v4}/"

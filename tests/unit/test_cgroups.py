@@ -59,6 +59,14 @@ def test_membership_is_the_line_of_version_2(text: str, path: str | None) -> Non
     assert cgroups.parse_membership(text) == path
 
 
+@pytest.mark.parametrize(("way", "levels"), [("/", 0), ("/..", 1), ("/../../..", 3), ("/..a", 0)])
+def test_root_above_a_namespace_is_found_by_the_way_to_a_kernel_thread(
+    tmp_path: Path, way: str, levels: int
+) -> None:
+    (tmp_path / "cgroup").write_text(f"9:cpu:/../../x\n0::{way}\n")
+    assert cgroups.levels_above(tmp_path / "cgroup") == levels
+
+
 def test_level_counts_from_the_mount(tmp_path: Path) -> None:
     assert cgroups.level(tmp_path, tmp_path) == 0
     assert cgroups.level(tmp_path / "a/b", tmp_path) == 2
