@@ -133,7 +133,18 @@ def _say(text: str) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    folder, box = Path(argv[0]), Box(Path(argv[1]))
+    """As the first process of a pid namespace: what libvirtd leaves to us has to be waited for, or
+    libvirtd thinks that it lives on."""
+    worker = os.fork()
+    if worker == 0:
+        os._exit(_run(Path(argv[0]), Box(Path(argv[1]))))
+    while True:
+        ended, status = os.wait()
+        if ended == worker:
+            return 0 if status == 0 else 1
+
+
+def _run(folder: Path, box: Box) -> int:
     fleet = Fleet(folder, box)
     try:
         with libvirt.running(folder / "libvirt"):
