@@ -158,6 +158,7 @@ def _run(folder: Path, box: Box) -> int:
     except (VmError, subprocess.TimeoutExpired) as error:
         print(f"test-vagrant: {error}", file=sys.stderr)
         return 1
+    print("test-vagrant: all held")
     return 0
 
 

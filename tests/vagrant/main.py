@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 
 from tests.systemd import packages
 from tests.vagrant import box
@@ -39,18 +38,10 @@ def _run() -> int:
     if os.geteuid() != 0:
         raise VmError("needs root, to make a root file system and namespaces")
     packages.built()
-    with (
-        making.locked(cache.folder() / "vagrant") as kept,
-        tempfile.TemporaryDirectory(prefix="cordon-vagrant-") as scratch,
-    ):
-        command = [
-            sys.executable,
-            "-m",
-            "tests.vagrant.inside",
-            scratch,
-            str(box.make(kept).folder),
-        ]
-        with subprocess.Popen([*_NAMESPACES, *command], cwd=packages.ROOT) as running:
+    with making.locked(cache.folder() / "vagrant") as kept, making.scratch(kept) as scratch:
+        arguments = ["-m", "tests.vagrant.inside", str(scratch), str(box.make(kept).folder)]
+        command = [*_NAMESPACES, sys.executable, *arguments]
+        with subprocess.Popen(command, cwd=packages.ROOT) as running:
             try:
                 return running.wait(SECONDS)
             except subprocess.TimeoutExpired:
