@@ -2,10 +2,10 @@
 PYTHON := .venv/bin/python
 C_FILES := $(wildcard bpf/*.c bpf/*.h bench/*.c)
 
-.PHONY: help setup demo test test-vm unit store kernel systemd soak check format proto lock bench deb clean
+.PHONY: help setup demo test test-vm test-vagrant unit store kernel systemd soak check format proto lock bench deb clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 setup: ## install what is missing: Debian packages, virtual environment
 	@scripts/setup
@@ -35,12 +35,16 @@ soak: setup ## an hour of traffic and of what disturbs it: nothing grows, nothin
 test-vm: setup ## kernel tests on Debian's kernels 6.1 and 6.12, in qemu (root)
 	@scripts/test-vm
 
+test-vagrant: setup ## the Vagrantfile's machines, in qemu (root; builds the packages)
+	@scripts/test-vagrant
+
 check: setup ## format, lint, types, generated code, unit tests
 	@$(PYTHON) -m ruff format --check -q .
 	@$(PYTHON) -m ruff check -q .
 	@clang-format-14 --dry-run --Werror $(C_FILES)
 	@$(PYTHON) -m mypy
 	@$(PYTHON) proto/generate.py --check
+	@scripts/check-vagrantfile
 	@$(PYTHON) -m pytest -q tests/unit
 
 format: setup ## put every file into the house's format

@@ -32,4 +32,4 @@ def wait_until(
             return answer
         if time.monotonic() >= deadline:
             raise AssertionError(f"waited {timeout:g} s for {reason}; last answer: {answer!r}")
-        time.sleep(interval)
+        time.sleep(interval * PATIENCE)  # a slow machine has little left over for our asking

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.vm import cache, machine
+from tests.vm import cache, machine, making
 from tests.vm.cache import METAPACKAGES, Kernel
 from tests.vm.errors import VmError
 from tests.vm.machine import Disks, Size
@@ -29,7 +29,10 @@ TESTS = (
 )
 """What fits into three minutes of emulation: every feature, the tag, and the handshake of two
 hosts under every kind of rule."""
-_ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "CORDON_LAB_PATIENCE": "4"}
+_ENVIRONMENT = {
+    "PYTHONUNBUFFERED": "1",
+    "CORDON_LAB_PATIENCE": os.environ.get("CORDON_LAB_PATIENCE", "4"),
+}
 _PYTEST = (
     ".venv/bin/python",
     "-m",
@@ -64,7 +67,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 def _run(names: Sequence[str], tests: Sequence[str], options: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         raise VmError("needs root, to make a root file system")
-    with cache.locked() as kept:
+    with making.locked(cache.folder()) as kept:
         kernels = [cache.fetch_kernel(kept, name) for name in METAPACKAGES]
         root = cache.root_image(kept, kernels)
         command = ["sh", "-c", options.command] if options.command else [*_PYTEST, *tests]

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.vm.cache import make_image
+from tests.vm.making import make_image
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ".guest-run"
