@@ -12,7 +12,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import grpc
 
@@ -34,7 +33,7 @@ class History:
         self.record = Record()
         self._cordon, self._read = cordon, read
         self._snapshots: dict[tuple[str, int], Snapshot] = {}
-        self._files: list[tuple[Path, Mapping[tuple[str, int], Pair]]] = []
+        self._loads: list[tuple[Load, Mapping[tuple[str, int], Pair]]] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, name="history", daemon=True)
 
@@ -58,24 +57,23 @@ class History:
             server = servers[lane.address]
             source = self._address(client.host, lane.address)
             pairs[lane.name, lane.port] = Pair(client, server, lane.address, lane.port, source)
-        self._files.append((load.record, pairs))
+        self._loads.append((load, pairs))
 
     def accepts(self, load: Load, host: str) -> None:
-        """What this server, made with `record`, tells."""
+        """What this server, made with `record`, tells. Before `follow`, for they are read in this
+        order: of whom it has accepted by then, the client must know."""
         assert load.record is not None, "it was made without a record"
-        self._files.append(
-            (load.record, {("accepted", 0): Pair(Party(""), Party(host), "", 0, "")})
-        )
+        self._loads.append((load, {("accepted", 0): Pair(Party(""), Party(host), "", 0, "")}))
 
     def begin(self) -> None:
         self._thread.start()
 
     def end(self) -> list[str]:
-        """Stop looking, read what the loads wrote (ask each for its report before), and check."""
+        """Stop looking, read what the loads wrote, and check."""
         self._ended.set()
         self._thread.join()
-        for path, pairs in self._files:
-            for line in path.read_text(encoding="ascii").splitlines():
+        for load, pairs in self._loads:
+            for line in _lines(load):
                 self._take(json.loads(line), pairs)
         return check(self.record, self._decide)
 
@@ -136,6 +134,14 @@ class History:
         named = {w.identity for s in snapshots for w in s.workloads if w.name == party.workload}
         assert len(named) <= 1, f"{party} has several identities: a name keeps its number"
         return named.pop() if named else int(Identity.HOST)
+
+
+def _lines(load: Load) -> list[str]:
+    """Whole ones: it goes on writing."""
+    load.report()
+    assert load.record is not None, "it was made without a record"
+    *whole, _part = load.record.read_text(encoding="ascii").split("\n")
+    return whole
 
 
 def _passes(

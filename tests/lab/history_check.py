@@ -158,13 +158,19 @@ def _steps_back(record: Record) -> Iterator[str]:
 
 
 def _one_sided(record: Record) -> Iterator[str]:
-    """Accepted by a server though its client was refused, or though nobody asked."""
+    """Accepted by a server though its client was refused, or though nobody asked.
+
+    Ports that no recorded client has asked for are other clients' affair.
+    """
     asked: dict[tuple[str, int, int], list[Attempt]] = defaultdict(list)
     for attempt in record.attempts:
         pair = attempt.pair
         asked[pair.server.host, pair.port, attempt.source_port].append(attempt)
+    known = {(host, port) for host, port, _ in asked}
     for host, accepted in record.accepted.items():
         for port, source_port, at in accepted:
+            if (host, port) not in known:
+                continue
             of_it = asked.get((host, port, source_port), [])
             recent = [a for a in of_it if a.began <= at <= a.ended + LATE_SECONDS]
             if not any(a.outcome == OK for a in recent):
