@@ -58,13 +58,14 @@ class Siege:
 
     world: World
     history: History
+    connections: int = CONNECTIONS
     revision: int = 0
     loads: dict[str, Load] = field(default_factory=dict)
     watched: dict[str, Load] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, running: Cordon) -> Siege:
-        return cls(World.build(running), History(running, read_snapshot))
+    def of(cls, running: Cordon, connections: int) -> Siege:
+        return cls(World.build(running), History(running, read_snapshot), connections)
 
     @property
     def cordon(self) -> Cordon:
@@ -72,6 +73,7 @@ class Siege:
 
     def begin(self) -> None:
         a, b = self.world.a, self.world.b
+        pause = min(0.002, 5 / self.connections)
         # Its own side only audits: the server's kernel refuses it.
         stray = Lane("x", b.v4, ALLOWED, ("TIMEOUT",), timeout=0.1)
         self.loads = {
@@ -80,7 +82,7 @@ class Siege:
             ),
             "refused": Load.connect(a, "web.service", [Lane("x", b.v4, SHUT, ("EPERM",))]),
             "stray": Load.connect(a, "loner.service", [stray]),
-            "long": Load.talk(a, "web.service", Lane("x", b.v4, LONG), CONNECTIONS),
+            "long": Load.talk(a, "web.service", Lane("x", b.v4, LONG), self.connections, pause),
         }
         ports = [ALLOWED, LONG, SHUT, *TURNS]
         server = Load.serve(b, "db.service", ports, record="server.record")
@@ -140,18 +142,33 @@ class Siege:
             assert not report.odd, f"{name}, {when}: {report}"
             assert report.total(right) > before[name], f"{name} stood still, {when}"
 
+    def every_connection_stands(self) -> None:
+        """Each of the long ones has carried a byte there and back since this was called."""
+        long = self.loads["long"]
+        before = long.report().total()
+        wait_until(
+            lambda: long.report().total() >= before + self.connections,
+            "all connections were used, one after the other",
+            timeout=120.0,
+            interval=0.2,
+        )
+        assert not long.report().odd, long.report()
+
     def end(self) -> None:
         """The history's last word."""
         for name, load in self.watched.items():
             report = load.report()
             assert not report.odd, f"{name}: {report}"
+        for name in self.cordon.hosts:
+            wait_until(lambda name=name: self._seen(name) > 1, f"two revisions were seen on {name}")  # type: ignore[misc]
         faults = self.history.end()
         record = self.history.record
         assert not faults, f"{len(faults)} of {len(record.attempts)} attempts: {faults[:5]}"
-        for host in self.cordon.hosts:
-            seen = {revision for _, _, revision in record.sights[host]}
-            assert len(seen) >= 2, f"{host}: no other revision was ever seen in force"
         self._both_ends_said_something()
+
+    def _seen(self, name: str) -> int:
+        """How many revisions its agent has said to be in force."""
+        return len({revision for _, _, revision in self.history.record.sights[name]})
 
     def _both_ends_said_something(self) -> None:
         """A history without refusals proves nothing."""
@@ -161,9 +178,9 @@ class Siege:
 
 
 @contextmanager
-def besieged() -> Iterator[Siege]:
+def besieged(connections: int = CONNECTIONS) -> Iterator[Siege]:
     with cordon(revision(0)) as running:
-        made = Siege.of(running)
+        made = Siege.of(running, connections)
         made.begin()
         yield made
 

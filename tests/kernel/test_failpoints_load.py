@@ -38,6 +38,7 @@ FIRST_LOAD = (
     "attach.before-link@13:error",
     "policy.before-switch:kill",
 )
+CONNECTIONS = int(os.environ.get("CORDON_CONNECTIONS") or 10_000)
 UPGRADE = (
     "load.before-pin-program@5:kill",
     "load.before-build:kill",
@@ -106,7 +107,7 @@ def _enforces(world: World) -> None:
 
 @pytest.fixture
 def siege() -> Iterator[Siege]:
-    with besieged() as made:
+    with besieged(CONNECTIONS) as made:
         yield made
 
 
@@ -143,6 +144,7 @@ def test_upgrade_that_was_cut_off_anywhere_and_downgrade_change_no_verdict(siege
     own_doing_is_no_tampering(host)
     siege.check(before, "downgraded")
     siege.wait_newest("a", "b")
+    siege.every_connection_stands()
     wait_tidy(host)
     assert [resets(lab) for lab in (siege.world.a, siege.world.b)] == [0, 0]
     siege.end()

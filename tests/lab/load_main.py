@@ -10,6 +10,7 @@ import contextlib
 import errno
 import itertools
 import json
+import resource
 import select
 import selectors
 import socket
@@ -22,7 +23,7 @@ from typing import Any
 Order = dict[str, Any]
 
 MAX_ODD = 50
-MAX_OPEN = 2000
+MAX_OPEN = 12_000
 """A server's connections; the longest idle goes: its client may have been cut off by policy."""
 RESET = struct.pack("ii", 1, 0)
 ENDED = "ENDED"
@@ -175,6 +176,8 @@ def main() -> None:
     """The first command starts it: until then its process can be attested."""
     global record
     order = json.loads(sys.argv[1])
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if order.get("record"):
         record = open(order["record"], "w", encoding="ascii")  # noqa: SIM115 # as long as it runs
     if told_to_stop(None):
