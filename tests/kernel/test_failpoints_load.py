@@ -29,11 +29,8 @@ MAPS = 28
 """At least so many maps are pinned, and all of them before the first program."""
 FIRST_LOAD = (
     "load.before-pin-map@1:kill",
-    "load.before-pin-map@2:kill",
     f"load.before-pin-map@{MAPS}:error",
-    "load.before-pin-program@5:kill",
     "load.before-build:kill",
-    "attach.before-link@1:kill",
     "attach.before-pin@4:kill",
     "attach.before-link@13:error",
     "policy.before-switch:kill",
