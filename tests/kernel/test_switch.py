@@ -124,7 +124,8 @@ class Stage:
         """What a client gets once both hosts have switched."""
         b, found = self.cordon["b"].lab, {}
         for port in WEB:
-            reply = self.web.connect(b.v4, port, timeout=5.0)
+            web, db = Party("a", "web"), Party("b", "db")
+            reply = self.history.connect(self.web, web, db, (b.v4, port))
             found[port] = reply.error
             if reply.ok:
                 self.web.close(reply.handle, reset=True)

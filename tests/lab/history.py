@@ -19,8 +19,9 @@ from agent.core import policy
 from agent.core.model import Direction, Identity, IPAddress, Protocol, Snapshot, Verdict
 from agent.core.policy import Query
 from tests.lab.cordon import Cordon, CordonHost
-from tests.lab.history_check import Answer, Attempt, Pair, Party, Record, check
+from tests.lab.history_check import OK, Answer, Attempt, Pair, Party, Record, check
 from tests.lab.load import Load
+from tests.lab.puppet import Puppet, Reply
 
 LOOK_SECONDS = 0.05
 
@@ -64,6 +65,16 @@ class History:
         order: of whom it has accepted by then, the client must know."""
         assert load.record is not None, "it was made without a record"
         self._loads.append((load, {("accepted", 0): Pair(Party(""), Party(host), "", 0, "")}))
+
+    def connect(self, puppet: Puppet, client: Party, server: Party, to: tuple[str, int]) -> Reply:
+        """A puppet's attempt, of which the server knows like of any other."""
+        began = time.monotonic()
+        reply = puppet.connect(*to, timeout=5.0)
+        pair = Pair(client, server, *to, self._address(client.host, to[0]))
+        port = reply.port if reply.address is not None else 0
+        outcome = reply.error or OK
+        self.record.attempts.append(Attempt(pair, port, began, time.monotonic(), outcome))
+        return reply
 
     def begin(self) -> None:
         self._thread.start()
@@ -125,7 +136,7 @@ class History:
 
     def _proven(self, party: Party) -> int | None:
         """Whom its tag names; the hosts with agents of these labs have each other's keys."""
-        return self._identity(party) if party.host in self.record.published else None
+        return self._identity(party) if party.host in self._cordon.hosts else None
 
     def _identity(self, party: Party) -> int:
         snapshots: Sequence[Snapshot] = [

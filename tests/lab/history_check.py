@@ -125,8 +125,12 @@ class _Judge:
 
     def _work_out(self, pair: Pair, kind: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         client, server = pair.client.host, pair.server.host
-        at_client = {v: self._decide(client, v, pair) for v in sorted(self._published[client])}
-        at_server = {v: self._decide(server, v, pair) for v in sorted(self._published[server])}
+        at_client = {
+            v: self._decide(client, v, pair) for v in sorted(self._published.get(client, {}))
+        }
+        at_server = {
+            v: self._decide(server, v, pair) for v in sorted(self._published.get(server, {}))
+        }
         passes = {v: answer.at_connect and answer.finally_ for v, answer in at_client.items()}
         if kind == OK:
             if at_client:
