@@ -192,8 +192,11 @@ class Daemon:
         self._look_at_snapshot()
 
     async def _tick(self) -> None:
+        setting = clock.SettingWatch()
         while True:
             await asyncio.sleep(TICK_SECONDS)
+            if self._source is not None and setting.was_set():
+                self._tell(events.SnapshotChanged())  # what was of the future may be good now
             self._flows.refresh_clock()
             if self._loaded:
                 self._kernel.refresh_clock()

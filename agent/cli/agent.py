@@ -19,6 +19,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from agent.config import Config, ConfigError
+from agent.edge import failpoint
 from agent.edge.config_file import read_config
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -67,6 +68,10 @@ def _record(message: str, config: Config) -> None:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cordon_agent() -> None:
     """Guard the workloads of this host."""
+    try:
+        failpoint.arm()
+    except failpoint.FailpointError as error:
+        _end(error, BAD_INPUT)
 
 
 @cordon_agent.command()
@@ -86,6 +91,9 @@ def run(path: Path) -> None:
 
     config = _read(path)
     logs.configure(config.log_level, config.instance)
+    if (armed := failpoint.armed()) is not None:
+        logs.write("warning", "a failpoint is armed, this agent is under test",
+                   [("failpoint", armed.name), ("action", armed.action)])  # fmt: skip
     os.umask(0o077)
     key = _policy_key(path, config)
     place = _place(config)

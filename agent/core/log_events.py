@@ -50,6 +50,7 @@ EVENTS = {
     "a set of policy keys was refused, ignoring": "key_set_refused",
     "the controller refuses flow records, they are lost, ignoring": "flows_refused",
     "unexpected, the agent ends and enforcement goes on": "crash",
+    "a failpoint is armed, this agent is under test": "failpoint_armed",
     "told": "debug_event",
     "wish": "debug_command",
 }

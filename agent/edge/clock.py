@@ -8,6 +8,7 @@ import time
 
 _MONOTONIC_COARSE = 6
 """CLOCK_MONOTONIC_COARSE, include/uapi/linux/time.h."""
+_SECOND_NS = 1_000_000_000
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -23,6 +24,19 @@ def monotonic_ns() -> int:
 def wall_offset_ns() -> int:
     """Unix time minus CLOCK_MONOTONIC; moves when the wall clock is set."""
     return time.time_ns() - time.monotonic_ns()
+
+
+class SettingWatch:
+    """Whether the wall clock was set since it was last asked: by more than a second, for it is
+    always being corrected a little. A suspended machine counts, for its other clock stands still.
+    """
+
+    def __init__(self) -> None:
+        self._offset = wall_offset_ns()
+
+    def was_set(self) -> bool:
+        before, self._offset = self._offset, wall_offset_ns()
+        return abs(self._offset - before) > _SECOND_NS
 
 
 def age_seconds(start_ticks: int) -> float:

@@ -9,6 +9,7 @@ detached keeps its pin and runs nothing.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,9 @@ from agent.edge.hooks import HOOKS, Hook, Pins
 from agent.edge.libbpf import BpfError
 from agent.edge.maps import BpfMap
 
+_SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
+"""Why something cannot be opened that may well be there. Whoever took it for gone would let go of
+what works and then lack what it takes to make it anew."""
 SUSPENDED = "suspended"
 """A folder beside the pins that says the hooks that judge are detached on purpose. It lies in the
 BPF file system because it has to go whenever they do: at a boot, and with an uninstall."""
@@ -86,6 +90,15 @@ class Guard:
         for name, fd in self._programs.items():
             if not self._pinned(name, fd):
                 _pin_again(fd, self._pins.programs / name)
+        self._attach_missing()
+
+    def _attach_missing(self) -> None:
+        """What is there is swapped; only what cannot be is let go, and made anew."""
+        missing = self._missing_hooks()
+        try:
+            hooks.attach(self._pins, self._cgroup, missing)
+        except BpfError as error:
+            _require_plenty(error)
         missing = self._missing_hooks()
         for hook in missing:
             (self._pins.links / hook.function).unlink(missing_ok=True)
@@ -129,7 +142,8 @@ class Guard:
         try:
             with BpfMap.open_pinned(self._pins.maps / held.name) as found:
                 return found.id == held.id
-        except BpfError:
+        except BpfError as error:
+            _require_plenty(error)
             return False
 
     def close(self) -> None:
@@ -140,13 +154,20 @@ class Guard:
 def _open_pin(path: Path) -> Iterator[int | None]:
     try:
         fd = links.obj_get(path)
-    except BpfError:
+    except BpfError as error:
+        _require_plenty(error)
         yield None
         return
     try:
         yield fd
     finally:
         os.close(fd)
+
+
+def _require_plenty(error: BpfError) -> None:
+    """Raises it where it says nothing of what is there."""
+    if error.errno in _SCARCE:
+        raise error
 
 
 def _pin_again(fd: int, path: Path) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
 from agent.edge import links
+from agent.edge.libbpf import BpfError
 from agent.edge.links import AttachType
 
 
@@ -160,6 +161,28 @@ def attach(pins: Pins, cgroup: Path, chosen: Sequence[Hook] = HOOKS) -> None:
 def attached(pins: Pins) -> int:
     """How many of the hooks have a pinned link."""
     return sum((pins.links / hook.function).exists() for hook in HOOKS)
+
+
+def in_step(pins: Pins) -> bool:
+    """Whether each hook has a pinned link and it runs the pinned program, not that of before.
+
+    An agent that was killed while it swapped programs leaves some of either.
+    """
+    return all(_runs_pinned(pins, hook.function) for hook in HOOKS)
+
+
+def _runs_pinned(pins: Pins, name: str) -> bool:
+    with ExitStack() as opened:
+        found = []
+        for path in (pins.links / name, pins.programs / name):
+            try:
+                fd = links.obj_get(path)
+            except BpfError:
+                return False
+            opened.callback(os.close, fd)
+            found.append(fd)
+        link, program = found
+        return links.link_program_id(link) == links.program_id(program)
 
 
 @contextmanager

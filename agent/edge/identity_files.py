@@ -28,7 +28,7 @@ from google.protobuf.message import DecodeError
 
 from agent.core.held import KeySet
 from agent.core.model import STRANGER
-from agent.edge import snapshot_file
+from agent.edge import failpoint, snapshot_file
 from agent.edge.cache_file import write_atomically
 from agent.edge.model_codec import SnapshotDecodeError
 from agent.edge.snapshot_file import SnapshotNotFound, SnapshotRefused
@@ -182,6 +182,7 @@ def save_joined(folder: Path, answer: enrolment_pb2.EnrolResponse) -> Identity:
         "renew_after": answer.credentials.renew_after,
     }
     _save_about(folder, about)
+    _clean(folder)
     return load(folder)
 
 
@@ -192,6 +193,7 @@ def save_renewed(folder: Path, held: Identity, answer: enrolment_pb2.RenewRespon
         held, expires=answer.credentials.expires, renew_after=answer.credentials.renew_after
     )
     save_controllers(folder, renewed, tuple(answer.controllers) or held.controllers)
+    _clean(folder)
     return load(folder)
 
 
@@ -221,5 +223,12 @@ def _save_credentials(folder: Path, credentials: enrolment_pb2.Credentials) -> N
     """The certificate decides which key counts, so it comes before the key takes its place."""
     write_atomically(folder / ROOTS, credentials.roots)
     write_atomically(folder / CERTIFICATE, credentials.certificate_chain)
+    failpoint.reached("identity.after-certificate")
     write_atomically(folder / KEY, _fitting_key(folder, credentials.certificate_chain))
+    failpoint.reached("identity.after-key")
+
+
+def _clean(folder: Path) -> None:
+    """Last of all: a join that is interrupted before may be repeated only with the same key."""
+    failpoint.reached("identity.before-cleaning")
     (folder / NEXT_KEY).unlink(missing_ok=True)

@@ -9,13 +9,14 @@ for a moment both run, which their idempotent writes allow.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from agent.edge import libbpf
+from agent.edge import failpoint, libbpf
 from agent.edge.libbpf import BpfError
 
 _QUERY_MAX = 64
@@ -249,11 +250,17 @@ class LinkSet:
             (self._folder / name).unlink(missing_ok=True)
 
     def _attach_one(self, wanted: Attachment) -> _Step:
+        failpoint.reached("attach.before-link")
         path = self._folder / wanted.name
         if wanted.attach_type is None:
             return self._attach_tracepoint(wanted, path)
         if path.exists():
-            return _swap(path, wanted.program_fd)
+            try:
+                return _swap(path, wanted.program_fd)
+            except BpfError as error:
+                if error.errno != errno.ENOLINK:
+                    raise
+                path.unlink()  # somebody detached it: there is nothing to swap
         fd = link_create_cgroup(wanted.program_fd, self._cgroup_fd, wanted.attach_type)
         return _keep_new(fd, path)
 
@@ -266,12 +273,15 @@ class LinkSet:
         fresh.unlink(missing_ok=True)
         try:
             obj_pin(fd, fresh)
+            failpoint.reached("attach.before-swap")
+            fresh.rename(path)
         except BpfError:
             os.close(old)
+            fresh.unlink(missing_ok=True)
             raise
         finally:
             os.close(fd)
-        fresh.rename(path)
+        failpoint.reached("attach.after-swap")
 
         def back() -> None:
             path.unlink()
@@ -282,6 +292,7 @@ class LinkSet:
 
 def _keep_new(fd: int, path: Path) -> _Step:
     try:
+        failpoint.reached("attach.before-pin")
         obj_pin(fd, path)
     finally:
         os.close(fd)
@@ -301,8 +312,10 @@ def _swap(path: Path, program_fd: int) -> _Step:
         os.close(before)
 
     try:
+        failpoint.reached("attach.before-swap")
         link_update(link, program_fd)
     except BpfError:
         done()
         raise
+    failpoint.reached("attach.after-swap")
     return _Step(lambda: link_update(link, before), done)

@@ -21,13 +21,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.edge import bpffs, btf, compiler, features, libbpf, links, sources
+from agent.edge import bpffs, btf, compiler, failpoint, features, libbpf, links, sources
 from agent.edge.compiler import Compiled, LoadFailed
-from agent.edge.hooks import HOOKS, ITERATED, LISTENERS, Hook, Pins, attached
+from agent.edge.hooks import HOOKS, ITERATED, LISTENERS, Hook, Pins, attached, in_step
 from agent.edge.libbpf import BpfError
 from agent.edge.maps import BpfMap
 
 LICENSE = "Dual BSD/GPL"
+_NOTES, _LAYOUT, _BUILD = "build", 0, 1
+"""The map that says what is pinned, and the places of its two words."""
 _LD_IMM64 = 0x18
 _PSEUDO_MAP_FD = 1
 _INSTRUCTION = 8
@@ -67,16 +69,14 @@ def load(request: LoadRequest) -> LoadResult:
     pinned_layout, pinned_build = _pinned_build(pins)
     complete = all((pins.programs / hook.function).exists() for hook in HOOKS)
     if complete and pinned_build == build:
-        pending = attached(pins) < len(HOOKS)
-        return _result(started, build, loaded=False, pending=pending)
+        return _result(started, build, loaded=False, pending=not in_step(pins))
     if pinned_layout not in (0, layout):
         _discard_old_layout(pins)
     _require_features()
     pins.make()
-    _compile_and_pin(pins, root, text, defines)
-    with BpfMap.open_pinned(pins.maps / "build") as build_map:
-        for index, value in enumerate((layout, build)):
-            build_map.put(index.to_bytes(4, "little"), value.to_bytes(8, "little"))
+    _compile_and_pin(pins, root, text, defines, layout)
+    failpoint.reached("load.before-build")
+    _note(pins, _BUILD, build)
     return _result(started, build, loaded=True, pending=True)
 
 
@@ -122,12 +122,21 @@ def _defines() -> list[str]:
 
 
 def _pinned_build(pins: Pins) -> tuple[int, int]:
-    path = pins.maps / "build"
+    path = pins.maps / _NOTES
     if not path.exists():
         return 0, 0
     with BpfMap.open_pinned(path) as build_map:
-        values = [build_map.get(index.to_bytes(4, "little")) or bytes(8) for index in (0, 1)]
+        values = [build_map.get(_index(index)) or bytes(8) for index in (_LAYOUT, _BUILD)]
     return int.from_bytes(values[0], "little"), int.from_bytes(values[1], "little")
+
+
+def _note(pins: Pins, index: int, value: int) -> None:
+    with BpfMap.open_pinned(pins.maps / _NOTES) as build_map:
+        build_map.put(_index(index), value.to_bytes(8, "little"))
+
+
+def _index(number: int) -> bytes:
+    return number.to_bytes(4, "little")
 
 
 def _discard_old_layout(pins: Pins) -> None:
@@ -137,12 +146,17 @@ def _discard_old_layout(pins: Pins) -> None:
             "them are attached: to swap them, run `cordon-agent uninstall` and start again; "
             "until then the old programs go on enforcing the last policy"
         )
+    notes = pins.maps / _NOTES
     for folder in (pins.programs, pins.maps):
-        for pin in folder.iterdir() if folder.exists() else ():
-            pin.unlink()
+        for pin in list(folder.iterdir()) if folder.exists() else ():
+            if pin != notes:
+                failpoint.reached("load.before-discard")
+                pin.unlink()
+    notes.unlink()  # last: as long as a map of the old layout is there, it says so
 
 
-def _compile_and_pin(pins: Pins, root: Path, text: str, defines: list[str]) -> None:
+def _compile_and_pin(pins: Pins, root: Path, text: str, defines: list[str], layout: int) -> None:
+    """The first map that is pinned, and filled before the next, names the layout of them all."""
     compiled = compiler.compile_parts(root, text, defines)
     programs: dict[str, int] = {}
     try:
@@ -152,9 +166,13 @@ def _compile_and_pin(pins: Pins, root: Path, text: str, defines: list[str]) -> N
         with suppress(LoadFailed):  # told when it is wanted and not there
             iterated = btf.function_id(ITERATED)
             programs[LISTENERS.function] = _load_program(compiled, LISTENERS, maps, iterated)
-        for name in fresh:
+        for name in sorted(fresh, key=lambda name: name != _NOTES):
+            failpoint.reached("load.before-pin-map")
             links.obj_pin(maps[name], pins.maps / name)
+            if name == _NOTES:
+                _note(pins, _LAYOUT, layout)
         for name, fd in programs.items():
+            failpoint.reached("load.before-pin-program")
             _replace_pin(fd, pins.programs / name)
     finally:
         for fd in programs.values():

@@ -24,6 +24,7 @@ from agent.core import delta
 from agent.core.abi import EPOCH_KEY, EPOCH_SLOTS, GENERATION_FLAG_BITS, GenerationFlag
 from agent.core.abi import pack_epoch_key as pack
 from agent.core.model import EpochKey
+from agent.edge import failpoint
 from agent.edge.control_page import ControlPage
 from agent.edge.maps import NO_PREALLOC, BpfMap, MapKind
 
@@ -99,10 +100,12 @@ class PolicyMaps:
             self._put_secrets(secret_plan.puts)
             self._write_settings(settings)
             installs = [
-                threads.submit(self._install, name, slot, fresh[name]) for name in POLICY_MAPS
+                threads.submit(self._replace, name, slot, fresh[name]) for name in POLICY_MAPS
             ]
             _finish(installs)
+            failpoint.reached("policy.before-switch")
             self._control.write("generation", generation)
+        failpoint.reached("policy.after-switch")
         self._settled = self._settler.submit(self._wait_for_readers, generation)
         self._put_secrets(dict.fromkeys(secret_plan.deletes, _EMPTY_SECRET))
         return Applied(generation, sum(len(maps[name]) for name in POLICY_MAPS))
@@ -121,6 +124,7 @@ class PolicyMaps:
         )
         try:
             built.put_batch(list(entries.keys()), list(entries.values()))
+            failpoint.reached("policy.filled")
         except Exception:
             built.close()
             raise
@@ -141,6 +145,10 @@ class PolicyMaps:
         assert number is not None, "the slot in force is never empty"
         with BpfMap.by_id(int.from_bytes(number, "little"), name) as unchanged:
             self._install(name, slot, unchanged)
+
+    def _replace(self, name: str, slot: int, inner: BpfMap) -> None:
+        failpoint.reached("policy.before-install")
+        self._install(name, slot, inner)
 
     def _install(self, name: str, slot: int, inner: BpfMap) -> None:
         self._outer[name].put(_slot_key(slot), inner.fd.to_bytes(_SLOT_BYTES, "little"))

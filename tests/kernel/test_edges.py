@@ -218,6 +218,17 @@ def test_failed_swap_leaves_the_old_set(link_lab: LinkLab) -> None:
     assert link_lab.running() == [old] * 3
 
 
+def test_detached_link_is_made_anew_where_it_was_to_be_swapped(link_lab: LinkLab) -> None:
+    """`bpftool link detach` leaves the pin of a link that nothing can be swapped in."""
+    new = links.program_id(link_lab.new)
+    link_lab.set.attach(link_lab.wanted(link_lab.old))
+    fd = links.obj_get(link_lab.folder / "link1")
+    libbpf.call("bpf_link_detach", fd, what="detaching")
+    os.close(fd)
+    link_lab.set.attach(link_lab.wanted(link_lab.new))
+    assert link_lab.running() == [new] * 3
+
+
 @pytest.fixture
 def request_(lab: Lab) -> loader.LoadRequest:
     return loader.LoadRequest(pins=lab.bpf / "cordon" / "a", bpffs=lab.bpf)

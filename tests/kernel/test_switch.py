@@ -5,13 +5,15 @@ Three kinds of revisions follow each other whose verdicts have nothing in common
 maps (exact ports or ranges, numbers and masks of networks, modes), and in each revision rules of a
 name, and so of a number, of its own. A judgement that took one entry from elsewhere could not give
 its revision's answer. Three, because the kernel has two slots: what the last but one left behind
-must show, too.
+must show, too. The kernels' own words are held against the revision that they name, and what the
+clients and servers met against all revisions (tests.lab.history).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +28,8 @@ from tests.kernel.sealing import read_snapshot
 from tests.kernel.world import WORKLOADS, segments
 from tests.lab import Lab, Lane, Load, Puppet
 from tests.lab.cordon import Cordon
+from tests.lab.history import History
+from tests.lab.history_check import Party
 from tests.lab.witness import Witness
 
 SWITCHES = int(os.environ.get("CORDON_SWITCHES") or 200)
@@ -68,12 +72,15 @@ class Stage:
 
     cordon: Cordon
     web: Puppet
+    history: History
     witnesses: dict[str, Witness] = field(default_factory=dict)
     generations: dict[tuple[str, int], Snapshot] = field(default_factory=dict)
     loads: list[Load] = field(default_factory=list)
 
     def apply(self, number: int) -> None:
+        at = time.monotonic()
         self.cordon.apply(revision(number))
+        self.history.published(at)
         self.remember()
 
     def remember(self) -> None:
@@ -82,23 +89,33 @@ class Stage:
 
     def begin(self) -> None:
         a, b, c = (self.cordon.lab[name] for name in "abc")
-        self.loads = [Load.serve(b, "db.service", [*WEB, *IN]), Load.serve(c, "x", OUT)]
-        clients = [
-            (a, "web.service", [(address, port) for address in (b.v4, b.v6) for port in WEB]),
-            (a, "loner.service", [(b.v4, port) for port in WEB]),
-            (b, "db.service", [(c.v4, port) for port in OUT]),
-            (c, "y", [(b.v4, port) for port in IN]),
+        self.loads = [
+            Load.serve(b, "db.service", [*WEB, *IN], record="server.record"),
+            Load.serve(c, "x", OUT, record="server.record"),
         ]
-        for host, unit, targets in clients:
+        for load, name in zip(self.loads, "bc", strict=True):
+            self.history.accepts(load, name)
+        servers = {b.v4: Party("b", "db"), b.v6: Party("b", "db"), c.v4: Party("c")}
+        clients = [
+            (a, "web.service", "web", [(to, port) for to in (b.v4, b.v6) for port in WEB]),
+            (a, "loner.service", None, [(b.v4, port) for port in WEB]),
+            (b, "db.service", "db", [(c.v4, port) for port in OUT]),
+            (c, "y", None, [(b.v4, port) for port in IN]),
+        ]
+        for host, unit, workload, targets in clients:
             lanes = [
                 Lane(f"{address} {port}", address, port, ("ok", "EPERM", "TIMEOUT"), BRIEF)
                 for address, port in targets
             ]
-            self.loads.append(Load.connect(host, unit, lanes, pause=0.004))
+            load = Load.connect(host, unit, lanes, pause=0.004, record=f"{unit}.record")
+            self.history.follow(load, Party(host.name, workload), servers)
+            self.loads.append(load)
+        self.history.published(0.0)
         for load in self.loads:
             load.begin()
         for load in self.loads[2:]:
             load.wait_running()
+        self.history.begin()
 
     def fault(self, host: str, flow: local_pb2.Flow) -> str | None:
         return fault_of(self.generations[host, flow.generation], flow)
@@ -107,7 +124,8 @@ class Stage:
         """What a client gets once both hosts have switched."""
         b, found = self.cordon["b"].lab, {}
         for port in WEB:
-            reply = self.web.connect(b.v4, port, timeout=5.0)
+            web, db = Party("a", "web"), Party("b", "db")
+            reply = self.history.connect(self.web, web, db, (b.v4, port))
             found[port] = reply.error
             if reply.ok:
                 self.web.close(reply.handle, reset=True)
@@ -123,7 +141,7 @@ def stage() -> Iterator[Stage]:
             running.start(revision(0))
             web = lab["a"].puppet("web.service")
             running["a"].wait_attested(web.pid)
-            made = Stage(running, web)
+            made = Stage(running, web, History(running, read_snapshot))
             made.witnesses = {name: Witness(running[name]) for name in ("a", "b")}
             made.remember()
             yield made
@@ -149,3 +167,7 @@ def test_no_verdict_is_mixed_of_two_revisions(stage: Stage) -> None:
         assert not faults, f"{name}: {len(faults)} of {len(witness.flows)}: {faults[:5]}"
     for name, host in stage.cordon.hosts.items():
         assert "flow_event_lost" not in host.outcomes(), name
+    faults = stage.history.end()
+    attempts = len(stage.history.record.attempts)
+    assert attempts > 10 * SWITCHES
+    assert not faults, f"{len(faults)} of {attempts} attempts: {faults[:5]}"

@@ -45,6 +45,8 @@ class CordonHost:
 
     lab: LabHost
     agent: LabProcess | None = None
+    root: Path = ROOT
+    """Of the sources that its agent runs from."""
     _channel: grpc.Channel | None = field(default=None, repr=False)
 
     @property
@@ -80,9 +82,10 @@ class CordonHost:
         lines = [f"{name} = {_toml(value)}" for name, value in settings.items()]
         self.lab.write_file(self.config.name, "\n".join(lines) + "\n")
 
-    def start(self) -> None:
-        argv = [*AGENT, "run", "--config", str(self.config)]
-        self.agent = self.lab.start_daemon(argv, env={"PYTHONPATH": str(ROOT)})
+    def start(self, env: Mapping[str, str] | None = None, wrapper: Sequence[str] = ()) -> None:
+        """env: besides what it always has, as for a failpoint. wrapper: what executes it."""
+        argv = [*wrapper, *AGENT, "run", "--config", str(self.config)]
+        self.agent = self.lab.start_daemon(argv, env={"PYTHONPATH": str(self.root), **(env or {})})
 
     def wait_ready(self) -> None:
         wait_until(self.ready, f"the agent on {self.lab.name} answers", timeout=READY_SECONDS)

@@ -47,6 +47,10 @@ class Report:
         return sum(found.get(outcome, 0) for found in self.counts.values())
 
 
+def _path(host: LabHost, record: str | None) -> str | None:
+    return None if record is None else str(host.folder / record)
+
+
 class Load:
     """One program. It waits for `begin`; the lab ends it with the rest."""
 
@@ -54,18 +58,33 @@ class Load:
         argv = [PYTHON, "-I", "-S", "-c", _SOURCE, json.dumps(order)]
         pipe = subprocess.PIPE
         self.process = host.spawn(argv, unit, stdin=pipe, stdout=pipe)
+        self.lanes = [
+            Lane(**{**lane, "expect": tuple(lane["expect"])}) for lane in order.get("lanes", ())
+        ]
+        self.record = Path(order["record"]) if order.get("record") else None
+        """Where each connection is written down; whole after a `report`."""
         self._what = f"the load of {order['kind']} in {unit} on {host.name}"
 
     @classmethod
-    def serve(cls, host: LabHost, unit: str, ports: Sequence[int]) -> Load:
-        """Echo on these ports, over both families."""
-        return cls(host, unit, {"kind": "serve", "ports": list(ports)})
+    def serve(
+        cls, host: LabHost, unit: str, ports: Sequence[int], record: str | None = None
+    ) -> Load:
+        """Echo on these ports, over both families. record: a file's name, to write all down in."""
+        order = {"kind": "serve", "ports": list(ports), "record": _path(host, record)}
+        return cls(host, unit, order)
 
     @classmethod
-    def connect(cls, host: LabHost, unit: str, lanes: Sequence[Lane], pause: float = 0.002) -> Load:
-        """Short connections, one after the other, with a pause after each."""
+    def connect(
+        cls,
+        host: LabHost,
+        unit: str,
+        lanes: Sequence[Lane],
+        pause: float = 0.002,
+        record: str | None = None,
+    ) -> Load:
+        """Short connections, one after the other, with a pause after each; `record` as of serve."""
         order = {"kind": "connect", "lanes": [asdict(lane) for lane in lanes], "pause": pause}
-        return cls(host, unit, order)
+        return cls(host, unit, {**order, "record": _path(host, record)})
 
     @classmethod
     def talk(

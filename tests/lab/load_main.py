@@ -10,6 +10,7 @@ import contextlib
 import errno
 import itertools
 import json
+import resource
 import select
 import selectors
 import socket
@@ -22,11 +23,13 @@ from typing import Any
 Order = dict[str, Any]
 
 MAX_ODD = 50
-MAX_OPEN = 2000
+MAX_OPEN = 12_000
 """A server's connections; the longest idle goes: its client may have been cut off by policy."""
 RESET = struct.pack("ii", 1, 0)
 ENDED = "ENDED"
 
+record: Any = None
+"""Where each connection is written down, a line of JSON each, if the order says so."""
 counts: dict[str, Counter[str]] = defaultdict(Counter)
 odd: list[dict[str, Any]] = []
 
@@ -37,6 +40,8 @@ def told_to_stop(seconds: float | None) -> bool:
         return False
     if not sys.stdin.readline():
         return True
+    if record is not None:
+        record.flush()
     print(json.dumps({"counts": counts, "odd": odd}), flush=True)
     return False
 
@@ -46,6 +51,11 @@ def note(lane: Order, outcome: str, port: int) -> None:
     if outcome not in lane["expect"] and len(odd) < MAX_ODD:
         at = time.monotonic()
         odd.append({"lane": lane["name"], "outcome": outcome, "port": port, "at": at})
+
+
+def write_down(*told: Any) -> None:
+    if record is not None:
+        record.write(json.dumps(told) + "\n")
 
 
 def outcome_of(failure: OSError) -> str:
@@ -65,12 +75,15 @@ def connect(order: Order) -> None:
     """Short connections, one lane after the other."""
     for lane in itertools.cycle(order["lanes"]):
         with make(lane) as made:
+            began = time.monotonic()
             try:
                 made.connect((lane["address"], lane["port"]))
                 outcome = "ok"
             except OSError as failure:
                 outcome = outcome_of(failure)
-            note(lane, outcome, made.getsockname()[1])
+            ended, own = time.monotonic(), made.getsockname()[1]
+            note(lane, outcome, own)
+            write_down(lane["name"], lane["port"], outcome, own, began, ended)
         if told_to_stop(order["pause"]):
             return
 
@@ -131,7 +144,8 @@ class Server:
 
     def take(self, listener: Any, port: int) -> None:
         with contextlib.suppress(OSError):
-            fresh, _ = listener.accept()
+            fresh, peer = listener.accept()
+            write_down("accepted", port, peer[1], time.monotonic())
             fresh.setblocking(False)
             self.selector.register(fresh, selectors.EVENT_READ)
             self._open[fresh] = None
@@ -160,7 +174,12 @@ class Server:
 
 def main() -> None:
     """The first command starts it: until then its process can be attested."""
+    global record
     order = json.loads(sys.argv[1])
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if order.get("record"):
+        record = open(order["record"], "w", encoding="ascii")  # noqa: SIM115 # as long as it runs
     if told_to_stop(None):
         return
     {"connect": connect, "talk": talk, "serve": serve}[order["kind"]](order)

@@ -6,6 +6,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
+import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -23,6 +26,7 @@ from agent.core.events import Event
 from agent.edge import enrolment_client, identity_files
 from agent.edge.control_link import ControlLink
 from agent.edge.enrolment_client import EnrolmentError
+from agent.edge.failpoint import VARIABLE
 from agent.edge.identity_files import IdentityError
 from controller import ca
 from controller.access_records import HostGrant
@@ -52,7 +56,9 @@ class Place:
             sent = client.host_token(storage, grant, int(time.time()))
         return f"{sent}.{_base64(right if pin is None else pin)}"
 
-    def join(self, token: str, *options: str) -> subprocess.CompletedProcess[str]:
+    def join(
+        self, token: str, *options: str, failpoint: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         config = self.folder / "agent.toml"
         config.write_text(f'host_name = "x"\nstate_dir = "{self.folder / "state"}"\n')
         file = self.folder / "token"
@@ -60,9 +66,11 @@ class Place:
         argv = [sys.executable, "-m", "agent.cli.agent", "join", "--config", str(config),
                 "--token-file", str(file), "--controller",
                 f"localhost:{self.served.enrolment}", *options]  # fmt: skip
+        env = {**os.environ, **({VARIABLE: failpoint} if failpoint else {})}
         return subprocess.run(
-            argv, cwd=ROOT, capture_output=True, text=True, timeout=START_SECONDS, check=False
-        )
+            argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=START_SECONDS,
+            check=False,
+        )  # fmt: skip
 
     def joined(self) -> identity_files.Identity:
         done = self.join(self.token())
@@ -138,6 +146,33 @@ def test_a_token_is_good_once_and_again_for_the_same_key_alone(place: Place) -> 
     other = place.join(token)
     assert other.returncode == 1
     assert "TOKEN_INVALID" in other.stderr
+
+
+CUT_OFF = (
+    *(f"file.before-rename@{number}:kill" for number in range(1, 7)),
+    "identity.after-certificate:kill",
+    "identity.after-key:kill",
+)
+
+
+def test_a_join_that_was_cut_off_anywhere_is_repeated_with_the_same_token(place: Place) -> None:
+    for number, point in enumerate(CUT_OFF, start=1):
+        name = f"web-{number}"
+        token = place.token(name)
+        assert place.join(token, failpoint=point).returncode == -signal.SIGKILL, point
+        assert not identity_files.exists(place.identity), point
+        again = place.join(token)
+        assert again.returncode == 0, (point, again.stderr)
+        assert identity_files.load(place.identity).host_name == name
+        names = {file.name for file in place.identity.iterdir()}
+        assert names == {"host.key", "host.crt", "roots.crt", "policy.keys", "host.json"}, point
+        shutil.rmtree(place.identity)
+
+
+def test_a_join_that_was_cut_off_after_its_last_file_is_a_join(place: Place) -> None:
+    done = place.join(place.token(), failpoint="identity.before-cleaning:kill")
+    assert done.returncode == -signal.SIGKILL
+    assert identity_files.load(place.identity).host == 1
 
 
 def test_who_has_joined_is_not_joined_again_by_mistake(place: Place) -> None:

@@ -144,6 +144,18 @@ def test_a_cache_that_everybody_may_write_is_not_read(tmp_path: Path) -> None:
     assert isinstance(made.read_cache(), events.SnapshotRefused)
 
 
+def test_a_cache_cut_off_at_any_byte_is_refused_and_no_crash(tmp_path: Path) -> None:
+    """As a power cut leaves it on a file system that does not keep its promises."""
+    good = policy_cache.encode(stand(), key_set())
+    path = tmp_path / "cache"
+    for length in range(len(good)):
+        path.write_bytes(good[:length])
+        path.chmod(0o600)
+        assert isinstance(source(path).read_cache(), events.SnapshotRefused), length
+    path.write_bytes(good)
+    assert isinstance(source(path).read_cache(), events.SnapshotRead)
+
+
 @given(st.binary(max_size=200), st.integers(0, 400))
 def test_no_bytes_are_more_than_refused(noise: bytes, at: int) -> None:
     good = policy_cache.encode(stand(), key_set())
