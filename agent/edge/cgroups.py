@@ -59,9 +59,13 @@ def levels_above(kernel_thread: Path = KERNEL_THREAD) -> int:
     """How many levels above what is mounted here the hierarchy's own root lies.
 
     In a cgroup namespace the mount shows the namespace's root. What is outside of it is named by
-    steps up (cgroup_namespaces(7)), so the way to a kernel thread tells how deep we are.
+    steps up (cgroup_namespaces(7)), so the way to a kernel thread tells how deep we are. Where
+    there is no kernel thread, in a process namespace, nothing is known to be above.
     """
-    path = parse_membership(kernel_thread.read_text()) or "/"
+    try:
+        path = parse_membership(kernel_thread.read_text()) or "/"
+    except OSError:
+        return 0
     return path.split("/").count("..")
 
 

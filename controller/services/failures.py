@@ -16,15 +16,20 @@ from agent.edge import logs
 class _ToOurLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level = "error" if record.levelno >= logging.ERROR else "warning"
-        logs.write(level, "a call failed inside", [("what", record.getMessage()), *_raised(record)])
+        error = record.exc_info[1] if record.exc_info else None
+        logs.write(level, "a call failed inside", [("what", record.getMessage()), *_raised(error)])
 
 
 _HANDLER = _ToOurLog(logging.WARNING)
 
 
-def _raised(record: logging.LogRecord) -> list[logs.Field]:
+def write(message: str, error: BaseException) -> None:
+    """Of what was raised where no call waits for it."""
+    logs.write("error", message, _raised(error))
+
+
+def _raised(error: BaseException | None) -> list[logs.Field]:
     """The exception, and where it was raised."""
-    error = record.exc_info[1] if record.exc_info else None
     if error is None:
         return []
     frames = traceback.extract_tb(error.__traceback__)

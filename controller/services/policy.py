@@ -8,7 +8,7 @@ serialisers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -20,6 +20,7 @@ from controller.admission import Admission
 from controller.clones import Clones
 from controller.config import ControllerConfig
 from controller.needs import store_behind
+from controller.services import failures
 from controller.services.callers import (
     Caller,
     Code,
@@ -41,6 +42,7 @@ from controller.services.stream_codec import (
     decode,
     encode,
 )
+from controller.services.waking import Waker
 from controller.spiffe import Kind
 from controller.storage import Storage, StorageError
 from controller.sync import Stream
@@ -57,8 +59,6 @@ NAME = "cordon.v1.PolicyService"
 HELLO_SECONDS = 30.0
 READY_SECONDS = 10.0
 RETRY_SECONDS = 1.0
-AT_ONCE = 100
-"""Streams that are woken before the loop looks at what else there is."""
 _CHANGED = Changed()
 
 
@@ -82,28 +82,18 @@ class PolicyServicer:
         self._open: dict[str, _Open] = {}
         self._clones = Clones()
         self._stopping = False
-        self._waking: set[str] = set()
-        self._wake: asyncio.Task[None] | None = None
+        self._waker = Waker(self._wake)
         publisher.streams = self
 
     # The publisher's side.
 
     def changed(self, hosts: frozenset[str]) -> None:
-        self._waking |= hosts & self._open.keys()
-        if self._waking and self._wake is None:
-            self._wake = asyncio.create_task(self._wake_all())
+        self._waker.add(hosts & self._open.keys())
 
-    async def _wake_all(self) -> None:
-        """Some at a time, so that heartbeats and answers are heard between them."""
-        try:
-            while self._waking:
-                for host in [self._waking.pop() for _ in range(min(AT_ONCE, len(self._waking)))]:
-                    one = self._open.get(host)
-                    if one is not None:
-                        self._do(host, one, one.stream.handle(_CHANGED, self._now()))
-                await asyncio.sleep(0)
-        finally:
-            self._wake = None
+    def _wake(self, host: str) -> None:
+        one = self._open.get(host)
+        if one is not None:
+            self._step(one, lambda now: one.stream.handle(_CHANGED, now))
 
     def check_revoked(self) -> None:
         for one in list(self._open.values()):
@@ -241,7 +231,7 @@ class PolicyServicer:
     def _begin(self, one: _Open) -> None:
         """It is its turn, if it is still there."""
         if self._open.get(one.session.who.name) is one:
-            self._do(one.session.who.name, one, one.stream.begin(self._now()))
+            self._step(one, one.stream.begin)
 
     def _leave(self, one: _Open) -> None:
         """In step, or gone. The next one's turn is the loop's, or a row of many would nest."""
@@ -281,6 +271,18 @@ class PolicyServicer:
 
     def _silence(self) -> float:
         return pace.silent_seconds(len(self._publisher.desk.records))
+
+    def _step(self, one: _Open, step: Callable[[float], Sequence[Action]]) -> None:
+        """What no rpc waits for: a fault of ours in it ends the stream, as it would end an rpc, and
+        the agent comes back and asks; otherwise it would hear heartbeats and nothing else."""
+        try:
+            self._do(one.session.who.name, one, step(self._now()))
+        except Exception as error:
+            failures.write("a stream failed inside, it is ended", error)
+            end = End(
+                "INTERNAL", "FAULT", "something unexpected failed in the controller; see its log"
+            )
+            one.session.end(Away(None, end))
 
     def _do(self, name: str, one: _Open, actions: Sequence[Action]) -> None:
         desk, own = self._publisher.desk, self._self()

@@ -19,7 +19,9 @@ from agent.core.content import EMPTY, Entries, Section, apply, digest
 from agent.edge import content_codec, signed
 from agent.pb import policy_pb2 as pb
 from agent.pb import signed_pb2
-from tests.control.fleet import Identity
+from controller.records import HostRow
+from controller.store import SqlStorage
+from tests.control.fleet import Identity, identity
 
 METHOD = "/cordon.v1.PolicyService/Sync"
 WAIT_SECONDS = 30.0
@@ -228,3 +230,16 @@ def reason_of(error: grpc.aio.AioRpcError) -> str:
 
 def order(release: pb.Release) -> tuple[int, int, int]:
     return release.store_epoch, release.version, release.issued
+
+
+def agent(storage: SqlStorage, name: str = "a", **changed: object) -> Agent:
+    """Of a host of the store. changed: of its certificate."""
+    row = host(storage, name)
+    keys = [row_.public for row_ in storage.secrets().signing_keys]
+    return Agent(identity(storage, row, **changed), Held(keys))  # type: ignore[arg-type]
+
+
+def host(storage: SqlStorage, name: str) -> HostRow:
+    row = storage.host(name)
+    assert row is not None
+    return row

@@ -13,8 +13,8 @@ from controller.services import outbox
 from controller.services.outbox import MOST, Outbox
 from controller.services.patience import Patience
 from tests.control import fleet
+from tests.control.agent import agent
 from tests.control.server import Controller, controller
-from tests.control.test_stream import agent
 from tests.store import making
 
 

@@ -16,13 +16,13 @@ from agent.edge import content_codec, signed
 from agent.pb import policy_pb2 as pb
 from agent.pb import signed_pb2, snapshot_pb2
 from controller import ca
-from controller.records import FleetPart, FleetSettings, HostRow, Target, VersionRow
+from controller.records import FleetPart, FleetSettings, Target, VersionRow
 from controller.services.stream_codec import MAX_BYTES
 from controller.storage import Unavailable
 from controller.store import SqlStorage
 from tests.control import fleet
-from tests.control.agent import Agent, Held
-from tests.control.fleet import POLICY, identity, join, unix
+from tests.control.agent import Agent, agent, host
+from tests.control.fleet import POLICY, join, unix
 from tests.control.server import Controller, controller
 from tests.store import making
 
@@ -38,18 +38,6 @@ def storage(tmp_path: Path) -> Iterator[SqlStorage]:
     fleet.apply(opened, POLICY)
     yield opened
     opened.close()
-
-
-def agent(storage: SqlStorage, name: str = "a", **changed: object) -> Agent:
-    row = host(storage, name)
-    keys = [row_.public for row_ in storage.secrets().signing_keys]
-    return Agent(identity(storage, row, **changed), Held(keys))  # type: ignore[arg-type]
-
-
-def host(storage: SqlStorage, name: str) -> HostRow:
-    row = storage.host(name)
-    assert row is not None
-    return row
 
 
 def run(storage: SqlStorage, scenario: Scenario, **changed: object) -> None:

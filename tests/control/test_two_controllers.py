@@ -12,8 +12,8 @@ import pytest
 from agent.core.content import digest
 from controller.store import SqlStorage
 from tests.control import fleet
-from tests.control.agent import Agent, Held
-from tests.control.fleet import POLICY, identity, join
+from tests.control.agent import Agent
+from tests.control.fleet import POLICY, join
 from tests.control.processes import Process
 from tests.store import making
 from tests.store.postgres import Cluster
@@ -40,13 +40,7 @@ def storage(url: str) -> Iterator[SqlStorage]:
 
 
 def agents(storage: SqlStorage) -> list[Agent]:
-    keys = [row.public for row in storage.secrets().signing_keys]
-    found = []
-    for number in range(1, HOSTS + 1):
-        row = storage.host(f"h{number}")
-        assert row is not None
-        found.append(Agent(identity(storage, row), Held(list(keys))))
-    return found
+    return [agent(storage, f"h{number}") for number in range(1, HOSTS + 1)]
 
 
 def test_a_change_made_at_one_reaches_the_hosts_of_the_other(

@@ -67,6 +67,10 @@ def test_root_above_a_namespace_is_found_by_the_way_to_a_kernel_thread(
     assert cgroups.levels_above(tmp_path / "cgroup") == levels
 
 
+def test_without_kernel_threads_nothing_is_known_to_be_above(tmp_path: Path) -> None:
+    assert cgroups.levels_above(tmp_path / "cgroup") == 0
+
+
 def test_level_counts_from_the_mount(tmp_path: Path) -> None:
     assert cgroups.level(tmp_path, tmp_path) == 0
     assert cgroups.level(tmp_path / "a/b", tmp_path) == 2
