@@ -12,7 +12,7 @@ import pytest
 from agent.core.content import digest
 from controller.store import SqlStorage
 from tests.control import fleet
-from tests.control.agent import Agent
+from tests.control.agent import Agent, agent
 from tests.control.fleet import POLICY, join
 from tests.control.processes import Process
 from tests.store import making
