@@ -19,7 +19,6 @@ SLICE_NS = 100_000
 """The shortest that the kernel grants (kernel/sched/syscalls.c, __setparam_fair); reading a
 process's facts and writing its identity takes about as long."""
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
-_SCHED_OTHER = 0
 RESET_ON_FORK = 0x01
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -44,14 +43,14 @@ def ask_for_short_turns() -> None:
 
     Raises OSError with a sentence.
     """
-    if os.sched_getscheduler(0) != _SCHED_OTHER:
+    if os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK != os.SCHED_OTHER:
         return  # an operator chose it
     number = _SCHED_SETATTR.get(platform.machine())
     if number is None:
         raise OSError(errno.ENOSYS, f"sched_setattr has no known number on {platform.machine()}")
     wish = SchedAttr(
         size=ctypes.sizeof(SchedAttr),
-        policy=_SCHED_OTHER,
+        policy=os.SCHED_OTHER,
         flags=RESET_ON_FORK,
         nice=os.getpriority(os.PRIO_PROCESS, 0),
         runtime=SLICE_NS,

@@ -156,7 +156,7 @@ WEIGHTS: tuple[tuple[int, st.SearchStrategy[Step]], ...] = (
 STEPS = st.sampled_from([s for weight, s in WEIGHTS for _ in range(weight)]).flatmap(lambda s: s)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(STEPS, min_size=20, max_size=100))
 def test_whatever_happens_the_end_is_what_the_last_good_inputs_say(steps: list[Step]) -> None:
     world = World()

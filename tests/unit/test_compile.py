@@ -198,7 +198,7 @@ def queries(draw: st.DrawFn, policy_: Snapshot) -> Query:
 
 
 @given(st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_the_kernel_agrees_with_the_oracle(data: st.DataObject) -> None:
     policy_ = data.draw(snapshots.snapshots())
     kernel = Kernel(compile_policy(policy_))
@@ -208,7 +208,7 @@ def test_the_kernel_agrees_with_the_oracle(data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_kernel_agrees_on_what_connect_may_assume(data: st.DataObject) -> None:
     policy_ = data.draw(snapshots.snapshots())
     kernel = Kernel(compile_policy(policy_))
@@ -246,7 +246,7 @@ def crowded(draw: st.DrawFn) -> Snapshot:
 
 
 @given(crowded())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_the_kernel_agrees_at_every_edge_of_every_range(policy_: Snapshot) -> None:
     kernel = Kernel(compile_policy(policy_))
     for protocol, port in edges(list(policy_.rules)):
@@ -413,7 +413,7 @@ def test_connect_is_refused_where_everybody_is_denied_by_name() -> None:
 
 
 @given(st.sampled_from(ADDRESSES), snapshots.snapshots())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_addresses_have_the_identity_of_their_longest_prefix(
     address: IPAddress, policy_: Snapshot
 ) -> None:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core import content
@@ -31,26 +31,22 @@ def contents(draw: st.DrawFn) -> Entries:
 
 
 @given(contents(), contents())
-@settings(deadline=None)
 def test_a_difference_leads_from_one_content_to_the_other(old: Entries, new: Entries) -> None:
     assert apply(old, *difference(old, new)) == new
 
 
 @given(contents())
-@settings(deadline=None)
 def test_a_content_is_a_difference_from_nothing(new: Entries) -> None:
     assert apply(content.EMPTY, *difference(content.EMPTY, new)) == new
     assert difference(new, new) == ({}, {})
 
 
 @given(contents(), contents())
-@settings(deadline=None)
 def test_digests_are_equal_exactly_where_contents_are(one: Entries, other: Entries) -> None:
     assert (digest(one) == digest(other)) == (one == other)
 
 
 @given(contents(), contents())
-@settings(deadline=None)
 def test_hashes_that_were_kept_change_no_digest(one: Entries, other: Entries) -> None:
     known: dict[bytes, bytes] = {}
     assert digest(one, known) == digest(one)
@@ -58,7 +54,6 @@ def test_hashes_that_were_kept_change_no_digest(one: Entries, other: Entries) ->
 
 
 @given(contents())
-@settings(deadline=None)
 def test_order_of_entries_changes_no_digest(entries: Entries) -> None:
     turned = {
         s: dict(reversed(list(items.items()))) for s, items in reversed(list(entries.items()))

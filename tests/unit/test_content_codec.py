@@ -66,7 +66,7 @@ def assembled(snapshot: Snapshot, entries: Entries) -> Snapshot:
 
 
 @given(snapshots.snapshots())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_host_makes_of_content_what_a_snapshot_file_says(sound: Snapshot) -> None:
     entries = codec.decode_content(content_of(sound))
     made = assembled(sound, entries)
@@ -80,7 +80,7 @@ def test_a_host_makes_of_content_what_a_snapshot_file_says(sound: Snapshot) -> N
 
 
 @given(snapshots.snapshots())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_encode_is_what_protobuf_would_write(sound: Snapshot) -> None:
     message = content_of(sound)
     entries = codec.decode_content(message)
@@ -88,7 +88,7 @@ def test_encode_is_what_protobuf_would_write(sound: Snapshot) -> None:
 
 
 @given(snapshots.snapshots(), snapshots.snapshots())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_delta_over_the_wire_leads_to_the_same_digest(one: Snapshot, other: Snapshot) -> None:
     old, new = (codec.decode_content(content_of(s)) for s in (one, other))
     sent = codec.encode_delta(codec.Difference(7, digest(old), *difference(old, new)))

@@ -410,7 +410,7 @@ def state(fleet: Fleet) -> dict[str, object]:
 
 
 @given(st.lists(st.lists(_EDITS, min_size=1, max_size=2), min_size=1, max_size=10))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_updates_lead_to_what_a_load_of_the_result_gives(steps: list[list[Edit]]) -> None:
     made = rows(WEB_TO_DB)
     made.part()

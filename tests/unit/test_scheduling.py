@@ -56,6 +56,12 @@ def test_the_thread_that_asks_gets_short_turns() -> None:
     assert in_a_thread(scheduling.ask_for_short_turns).runtime == scheduling.SLICE_NS
 
 
+def test_asking_again_changes_nothing() -> None:
+    ask = scheduling.ask_for_short_turns
+    again = in_a_thread(ask, ask)
+    assert (again.policy, again.flags) == (os.SCHED_OTHER, scheduling.RESET_ON_FORK)
+
+
 def test_a_policy_that_an_operator_chose_stays() -> None:
     def batch() -> None:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

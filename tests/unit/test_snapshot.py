@@ -39,7 +39,7 @@ def test_a_sound_snapshot_is_taken_by_name_and_by_number() -> None:
 
 
 @given(snapshots.snapshots())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_sound_random_snapshots_are_taken(sound: Snapshot) -> None:
     assert refusal(sound) is None
 

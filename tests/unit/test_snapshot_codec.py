@@ -23,7 +23,7 @@ def message() -> pb.Snapshot:
 
 
 @given(snapshots.snapshots())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_decode_inverts_encode(snapshot: Snapshot) -> None:
     assert codec.decode(codec.encode(snapshot)) == snapshot
 
@@ -70,7 +70,7 @@ def test_every_flipped_byte_is_refused() -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_decode_or_are_refused(data: bytes) -> None:
     try:
         codec.decode(data)

@@ -31,7 +31,7 @@ CONTEXTS = {
     "release": (signed.RELEASE, pb.Release),
 }
 DEPTH = 4
-ANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+ANY = settings(max_examples=150, suppress_health_check=list(HealthCheck))
 _INTEGERS = {
     FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
     FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1),

@@ -521,7 +521,7 @@ _STEPS = st.sampled_from(
 
 
 @given(st.lists(_STEPS, max_size=40), st.randoms(use_true_random=False))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_the_order_the_agent_ends_up_with_what_is_meant_for_it(
     steps: list[str], random: object
 ) -> None:

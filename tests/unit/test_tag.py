@@ -167,14 +167,14 @@ def test_host_c_agrees_on_vectors(host_program: Path) -> None:
     assert ask(host_program, questions) == expected
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(option_strings, min_size=100, max_size=400))
 def test_host_c_agrees_on_any_options(host_program: Path, strings: list[bytes]) -> None:
     questions = [f"find {options.hex() or '-'}" for options in strings]
     assert ask(host_program, questions) == [found(options) for options in strings]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(tags, min_size=1, max_size=100))
 def test_host_c_writes_the_same_option(host_program: Path, values: list[Tag]) -> None:
     questions = [f"write {t.version_byte} {t.identity} {t.host} {t.mac.hex()}" for t in values]
