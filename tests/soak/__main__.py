@@ -24,11 +24,11 @@ from tests.soak.samples import Sampler
 from tests.soak.scene import Scene, scene
 
 FOUND, CANNOT_RUN = 1, 2
-MIN_MINUTES = 4.0
+MIN_MINUTES = 10.0
 """Less leaves nothing after the warm-up from which a trend could be told."""
-FIRST, LAST = 60.0, 600.0
-"""Bounds of the warm-up in seconds. A controller keeps the last 64 versions of a policy in memory,
-and Python's and the C library's memory settle in some minutes."""
+FIRST, LAST = 300.0, 600.0
+"""Bounds of the warm-up in seconds. An agent keeps its last thousand refusals and a controller the
+last 64 versions of a policy: both are there after five minutes."""
 WIDTH = 100
 
 
@@ -90,7 +90,10 @@ def soak(seconds: float) -> dict[str, Any]:
 
 
 def row(finding: Finding) -> dict[str, Any]:
-    """A finding as JSON has it; per hour, so that soaks of any length can be compared."""
+    """A finding as JSON has it; per hour, so that soaks of any length can be compared.
+
+    With its points: what one soak looks like is the best question to the next.
+    """
     found = finding.trend
     numbers = found and {
         "level": found.level,
@@ -100,7 +103,13 @@ def row(finding: Finding) -> dict[str, Any]:
         "points": found.points,
     }
     series = finding.series
-    return {"what": series.name, "unit": series.unit, "trend": numbers, "wrong": finding.wrong}
+    return {
+        "what": series.name,
+        "unit": series.unit,
+        "trend": numbers,
+        "wrong": finding.wrong,
+        "points": [(round(at, 1), round(value, 3)) for at, value in series.points],
+    }
 
 
 def show(result: dict[str, Any]) -> None:

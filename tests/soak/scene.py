@@ -9,7 +9,7 @@ judged by the program that makes it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +66,7 @@ class Scene:
     """puppet: a process of web that connects on command. cache: the service that is restarted."""
 
     fleet: Fleet
-    loads: Mapping[str, Load]
+    loads: dict[str, Load]
     puppet: Puppet
     cache: Load
 
