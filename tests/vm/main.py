@@ -20,15 +20,17 @@ from tests.vm.errors import VmError
 from tests.vm.machine import Disks, Size
 from tests.vm.work import ROOT, make_work_disk
 
-SECONDS = 900.0
+SECONDS = 1200.0
 TESTS = (
     "tests/kernel/test_doctor.py::test_kernel_here_lacks_nothing",
     "tests/kernel/test_doctor.py::test_flag_of_old_listeners_is_found_where_linux_has_it",
     "tests/kernel/test_tag_vectors.py",
+    "tests/kernel/test_edges.py",
     "tests/kernel/test_handshake.py",
+    "tests/kernel/test_refusals.py",
 )
-"""What fits into three minutes of emulation: every feature, the tag, and the handshake of two
-hosts under every kind of rule."""
+"""What fits into some minutes of emulation: every feature, the tag, what the agent asks of the
+kernel, the handshake of two hosts under every kind of rule, and how refusals are told."""
 _ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "CORDON_LAB_PATIENCE": os.environ.get("CORDON_LAB_PATIENCE", "4"),
