@@ -159,16 +159,18 @@ class Siege:
         for name, load in self.watched.items():
             report = load.report()
             assert not report.odd, f"{name}: {report}"
-        for name in self.cordon.hosts:
-            wait_until(lambda name=name: self._seen(name) > 1, f"two revisions were seen on {name}")  # type: ignore[misc]
+        wait_until(self._newest_seen, "the newest revision was seen on both hosts", timeout=15.0)
         faults = self.history.end()
         record = self.history.record
         assert not faults, f"{len(faults)} of {len(record.attempts)} attempts: {faults[:5]}"
         self._both_ends_said_something()
 
-    def _seen(self, name: str) -> int:
-        """How many revisions its agent has said to be in force."""
-        return len({revision for _, _, revision in self.history.record.sights[name]})
+    def _newest_seen(self) -> bool:
+        record = self.history.record
+        return all(
+            record.sights[name] and record.sights[name][-1][2] == max(record.published[name])
+            for name in self.cordon.hosts
+        )
 
     def _both_ends_said_something(self) -> None:
         """A history without refusals proves nothing."""

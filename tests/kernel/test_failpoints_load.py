@@ -28,7 +28,6 @@ from tests.lab.host import AGENT_UNIT
 MAPS = 28
 """At least so many maps are pinned, and all of them before the first program."""
 FIRST_LOAD = (
-    "load.before-pin-map@1:kill",
     f"load.before-pin-map@{MAPS}:error",
     "load.before-build:kill",
     "attach.before-pin@4:kill",
@@ -38,7 +37,6 @@ FIRST_LOAD = (
 CONNECTIONS = int(os.environ.get("CORDON_CONNECTIONS") or 10_000)
 UPGRADE = (
     "load.before-pin-program@5:kill",
-    "load.before-build:kill",
     "attach.before-swap@2:kill",
     "attach.after-swap@6:kill",
     "attach.before-swap@9:error",
