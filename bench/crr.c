@@ -4,7 +4,8 @@
 // way, after netperf's TCP_CRR and TCP_RR. Connections end by RST, so that no TIME_WAIT piles up.
 //
 //   crr serve ADDRESS PORT                   until killed; prints "ready" when it listens
-//   crr crr|rr ADDRESS PORT SECONDS          prints the number of operations and nanoseconds
+//   crr crr|rr ADDRESS PORT SECONDS [RATE]   prints the number of operations and nanoseconds; at
+//                                            most RATE operations a second
 //
 // Both sides are pinned by the caller (taskset): on one core no wake-up between cores hides the
 // cost that is to be measured.
@@ -113,23 +114,35 @@ static void exchange(int fd)
 		die("exchange");
 }
 
+// Sleeps until the time of the next operation; one that is late is made up for.
+static void pace(long long start, long long count, double rate)
+{
+	long long next = start + (long long)(count / rate * 1e9);
+	struct timespec t = {.tv_sec = next / 1000000000LL, .tv_nsec = next % 1000000000LL};
+
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 4 && !strcmp(argv[1], "serve"))
 		serve(argv[2], argv[3]);
-	if (argc != 5 || (strcmp(argv[1], "crr") && strcmp(argv[1], "rr"))) {
+	if (argc < 5 || argc > 6 || (strcmp(argv[1], "crr") && strcmp(argv[1], "rr"))) {
 		fprintf(stderr,
-			"usage: crr serve ADDRESS PORT | crr crr|rr ADDRESS PORT SECONDS\n");
+			"usage: crr serve ADDRESS PORT | crr crr|rr ADDRESS PORT SECONDS [RATE]\n");
 		return 2;
 	}
 	struct sockaddr_in a = address_of(argv[2], argv[3]);
 	long long start, end, count = 0;
+	double rate = argc == 6 ? atof(argv[5]) : 0;
 	int connections = !strcmp(argv[1], "crr");
 	int fd = connections ? -1 : open_connection(&a);
 
 	start = now_ns();
 	end = start + (long long)(atof(argv[4]) * 1e9);
 	while (now_ns() < end) {
+		if (rate > 0)
+			pace(start, count, rate);
 		if (connections)
 			fd = open_connection(&a);
 		exchange(fd);

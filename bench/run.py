@@ -29,6 +29,8 @@ from tests.lab.fleet import Fleet, fleet
 
 HERE = Path(__file__).resolve().parent
 PORT = 5432
+RATE = 5000
+"""Of connections, where it is the agents that are measured."""
 BARE = "bare"
 
 
@@ -135,10 +137,12 @@ def _serving(course: Course, program: Path, cpu: int) -> Course:
     return course
 
 
-def measure(course: Course, kind: str, program: Path, cpu: int, seconds: float) -> float:
-    """Nanoseconds for one operation."""
+def measure(
+    course: Course, kind: str, program: Path, cpu: int, seconds: float, rate: int = 0
+) -> float:
+    """Nanoseconds for one operation. rate: at most so many a second; 0: as many as can be."""
     argv = ["taskset", "-c", str(cpu), str(program), kind, course.server.v4, str(PORT)]
-    done = course.client.run([*argv, str(seconds)], "web.service", timeout=seconds + 20)
+    done = course.client.run([*argv, str(seconds), str(rate)], "web.service", timeout=seconds + 20)
     if done.returncode != 0:
         raise SystemExit(f"bench: the client on the course {course.name} failed: {done.stderr}")
     count, nanoseconds = map(int, done.stdout.split())
@@ -219,6 +223,26 @@ def agent_figures(idle_seconds: float) -> dict[str, float]:
             cordon.close()
 
 
+def telling_figures(program: Path, cpu: int, seconds: float) -> dict[str, float]:
+    """What agents spend that ship what their kernels tell of 5,000 new connections per second."""
+    with fleet_course("telling", policy_of(10), program, cpu, flows=True) as course:
+        assert isinstance(course.cordon, Fleet)
+        agents = {name: course.cordon[name].agent for name in ("a", "b")}
+        pids = {name: agent.pid for name, agent in agents.items() if agent is not None}
+        measure(course, "crr", program, cpu, seconds / 5, RATE)  # warm up
+        kib = {name: resident_kib(pid) for name, pid in pids.items()}
+        ticks = {name: cpu_ticks(pid) for name, pid in pids.items()}
+        nanoseconds = measure(course, "crr", program, cpu, seconds, RATE)
+        spent = seconds * os.sysconf("SC_CLK_TCK") / 100
+        figures = {"connections per second while agents tell of them": 1e9 / nanoseconds}
+        for name, end in (("a", "client"), ("b", "server")):
+            share = (cpu_ticks(pids[name]) - ticks[name]) / spent
+            figures[f"agent's CPU for that, {end}'s, %"] = share
+            grown = (resident_kib(pids[name]) - kib[name]) / 1024
+            figures[f"agent's memory grew by, {end}'s, MiB"] = grown
+        return figures
+
+
 def connection_figures(options: argparse.Namespace, program: Path) -> list[Course]:
     with contextlib.ExitStack() as stack:
         courses = [stack.enter_context(bare_course(program, options.cpu))]
@@ -276,9 +300,10 @@ def main() -> int:
     with Lab("x") as scratch:
         program = build(scratch.run_folder)
         courses = connection_figures(options, program)
+        telling = telling_figures(program, options.cpu, options.idle)
     figures: dict[str, object] = dict(show(courses))
     print()
-    for name, value in agent_figures(options.idle).items():
+    for name, value in (agent_figures(options.idle) | telling).items():
         print(f"{name:<48}{value:>10.2f}")
         figures[name] = value
     if options.json:
