@@ -23,6 +23,7 @@ from agent.core.model import (
 )
 from controller import ports
 from controller.documents import AddressPeer, Allow, Deny, Lifeline, Peer, Placed, Revision
+from controller.nested import Nested
 from controller.selectors import Resolver, Side, number_networks, peer_identities
 
 MODES = {"off": Mode.OFF, "audit": Mode.AUDIT, "enforce": Mode.ENFORCE}
@@ -140,8 +141,9 @@ def rules_from(
 ) -> HostRules:
     """Of statements that touch a host with these identities, whose networks are numbered."""
     rules: list[Rule] = []
+    nested = Nested(networks)
     for statement in touching:
-        peers = peer_identities(statement.peer, networks)
+        peers = peer_identities(statement.peer, nested)
         if peers == frozenset():
             continue
         rules.append(

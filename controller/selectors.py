@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from agent.core.model import FIRST_NETWORK_IDENTITY, Identity, IPNetwork, Network
 from controller.documents import DEFAULT_SEGMENT, AddressPeer, Peer, Placed, Segment, Workload
+from controller.nested import Nested, place
 from controller.problems import Problem
 
 
@@ -115,7 +116,7 @@ def _known(names: Collection[str]) -> str:
 
 def number_networks(cidrs: Collection[IPNetwork]) -> tuple[Network, ...]:
     """One identity per distinct network of a snapshot, in the order of addresses."""
-    ordered = sorted(cidrs, key=lambda n: (n.version, int(n.network_address), n.prefixlen))
+    ordered = sorted(cidrs, key=place)
     return tuple(Network(FIRST_NETWORK_IDENTITY + i, cidr) for i, cidr in enumerate(ordered))
 
 
@@ -126,14 +127,14 @@ def covers(wide: IPNetwork, narrow: IPNetwork) -> bool:
     return isinstance(narrow, ipaddress.IPv6Network) and narrow.subnet_of(wide)
 
 
-def peer_identities(side: Side, networks: Sequence[Network]) -> frozenset[int] | None:
+def peer_identities(side: Side, networks: Nested) -> frozenset[int] | None:
     """The side as the peers of a rule in a snapshot with these networks; None is any."""
     if side.everyone:
         return None
     result = set(side.identities)
     if side.world:
         result.add(Identity.WORLD)
-        result.update(network.identity for network in networks)
+        result.update(network.identity for network in networks.all)
     for cidr in side.networks:
-        result.update(network.identity for network in networks if covers(cidr, network.cidr))
+        result.update(network.identity for network in networks.within(cidr))
     return frozenset(int(identity) for identity in result)

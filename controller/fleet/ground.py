@@ -30,6 +30,7 @@ from controller.allocations import (
     AllocationsError,
 )
 from controller.documents import DEFAULT_SEGMENT, Segment
+from controller.nested import Nested
 from controller.rules import MODES, Statement
 from controller.selectors import Side, peer_identities
 
@@ -114,8 +115,8 @@ class Ground:
     ) -> Iterator[Rule]:
         """Of a host that is not in quarantine itself."""
         if self.isolated:
-            side = Side(networks=frozenset(self.isolated))
-            yield from _denies(_HOSTS, QUARANTINED_HOSTS, None, peer_identities(side, networks))
+            peers = peer_identities(Side(networks=frozenset(self.isolated)), Nested(networks))
+            yield from _denies(_HOSTS, QUARANTINED_HOSTS, None, peers)
         if self.workloads:
             yield from _denies(_TO_WORKLOADS, QUARANTINED_WORKLOADS, None, self.workloads)
         if own := self.workloads & residents:
