@@ -24,7 +24,7 @@ store: setup ## the controller: its store on both databases, its server, its str
 kernel: setup ## tests with real programs in the kernel (root)
 	@$(PYTHON) -m pytest -q tests/kernel
 
-systemd: setup ## the packages on machines whose PID 1 is systemd (root; builds the packages)
+systemd: setup deb ## the packages on machines whose PID 1 is systemd (root; builds the packages)
 	@$(PYTHON) -m pytest -q tests/systemd
 
 SOAK_MINUTES ?= 60

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two rounds of the soak: its fleet stands, what it does comes out right, and it would see else.
+"""Some rounds of the soak: its fleet stands, what it does comes out right, and it would see else.
 
 `make soak` goes on for an hour; this holds that it can be trusted to.
 """
@@ -12,7 +12,7 @@ import pytest
 
 from tests.lab import wait_until
 from tests.soak.__main__ import troubles, watch
-from tests.soak.disturb import Disturber
+from tests.soak.disturb import RESTARTS, Disturber
 from tests.soak.samples import INTERVAL
 from tests.soak.scene import DB, Scene, scene
 
@@ -25,8 +25,8 @@ def soaked() -> Iterator[Scene]:
 
 def test_rounds_come_out_right_and_everything_is_read(soaked: Scene) -> None:
     sampler, disturber = watch(soaked), Disturber(soaked)
-    disturber.round()
-    disturber.round()
+    for _ in range(2 * RESTARTS):
+        disturber.round()
     wait_until(lambda: len(sampler.series()) > 20, "all series have begun", 10 * INTERVAL)
     sampler.stop()
     assert troubles(soaked, sampler) == []

@@ -23,6 +23,8 @@ JOB_SECONDS = 60.0
 HEARD_SECONDS = 90.0
 """An agent looks for a controller it has lost after a minute at the latest."""
 MOST_RULES = 7
+RESTARTS = 3
+"""Of an agent, once in so many rounds: in between it lives long enough to be warm."""
 
 
 class Wrong(Exception):
@@ -101,9 +103,11 @@ class Disturber:
             self.done["streams broken"] += 1
 
     def _restart_agent(self) -> None:
+        if self._rounds % RESTARTS:
+            return
         a = self._scene.a
         assert a.agent is not None, "the scene has started it"
-        if self._rounds % 2:
+        if self._rounds % (2 * RESTARTS):
             a.kill9()
             self.done["agents killed"] += 1
         else:

@@ -23,8 +23,8 @@ from tests.soak.judgement import MIB, PUSHING, Sample, Series, grain_of_map
 from tests.soak.trend import Point
 
 INTERVAL = 5.0
-WARM_LIFE = 20.0
-"""Seconds after which a restarted process has what it needs."""
+WARM_LIFE = 10.0
+"""Seconds after which a restarted process has what it needs; the soak lets them live longer."""
 GRAINS = {"memory": (1.0, "MiB"), "descriptors": (1.0, ""), "threads": (1.0, "")}
 
 
