@@ -9,8 +9,8 @@ and no network.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -20,12 +20,12 @@ from agent.edge import content_codec, signed
 from agent.edge.content_codec import Difference, serialised
 from agent.pb import policy_pb2 as pb
 from controller.fleet.assemble import Content
+from controller.memo import Memo
 from controller.records import FleetSettings, Head
 
 HISTORY = 64
 """Contents of each audience that deltas may start from."""
 MEMO_BYTES = 64 * 1024 * 1024
-"""Of serialised contents and deltas that are kept because more may ask for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,7 @@ class Releases:
         self._histories: dict[bytes, deque[bytes]] = {}
         self._known: dict[bytes, Known] = {}
         self._uses: dict[bytes, int] = {}
-        self._memo: OrderedDict[tuple[bytes, bytes], bytes] = OrderedDict()
-        self._memo_size = 0
+        self._memo = Memo(MEMO_BYTES)
 
     @property
     def current(self) -> Mapping[bytes, Release]:
@@ -155,6 +154,7 @@ class Releases:
         self._uses[digest] -= 1
         if not self._uses[digest]:
             del self._uses[digest], self._known[digest]
+            self._memo.forget(digest)
 
     def drop(self, audience: bytes) -> None:
         """No host has it any more."""
@@ -168,25 +168,15 @@ class Releases:
         base, target = self._known.get(base_digest), self._known[release.digest]
         if base is None:
             return None
-        made = self._made((base_digest, release.digest), lambda: _delta(base, base_digest, target))
+        made = self._memo.made(
+            (base_digest, release.digest), lambda: _delta(base, base_digest, target)
+        )
         return made or None
 
     def whole(self, release: Release) -> bytes:
         """A serialised Content."""
         entries = self._known[release.digest].entries
-        return self._made((b"", release.digest), lambda: content_codec.encode_content(entries))
-
-    def _made(self, key: tuple[bytes, bytes], make: Callable[[], bytes]) -> bytes:
-        found = self._memo.get(key)
-        if found is None:
-            found = self._memo[key] = make()
-            self._memo_size += len(found)
-            while self._memo_size > MEMO_BYTES and len(self._memo) > 1:
-                _, old = self._memo.popitem(last=False)
-                self._memo_size -= len(old)
-        else:
-            self._memo.move_to_end(key)
-        return found
+        return self._memo.made((b"", release.digest), lambda: content_codec.encode_content(entries))
 
 
 def _delta(base: Known, base_digest: bytes, target: Known) -> bytes:
