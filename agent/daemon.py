@@ -31,7 +31,16 @@ from agent.core.commands import Command
 from agent.core.compile import PolicyTooLarge
 from agent.core.control import Control
 from agent.core.events import Event
-from agent.edge import cache_file, cgroups, clock, loader_child, local_server, logs, sd_notify
+from agent.edge import (
+    cache_file,
+    cgroups,
+    clock,
+    loader_child,
+    local_server,
+    logs,
+    scheduling,
+    sd_notify,
+)
 from agent.edge.bpffs import BpffsError
 from agent.edge.control_link import ControlLink
 from agent.edge.file_watch import FileWatch
@@ -64,6 +73,14 @@ def _settle_memory() -> None:
     would stop the loop for tens of milliseconds while processes wait for their identity."""
     gc.collect()
     gc.freeze()
+
+
+def _ask_for_short_turns() -> None:
+    try:
+        scheduling.ask_for_short_turns()
+    except OSError as error:
+        logs.write("warning", "cannot ask the scheduler for short turns, ignoring",
+                   [("reason", error.strerror)])  # fmt: skip
 
 
 class Daemon:
@@ -99,6 +116,7 @@ class Daemon:
     async def run(self) -> int:
         """Until told to stop; returns the exit status."""
         sys.setswitchinterval(SWITCH_INTERVAL)
+        _ask_for_short_turns()
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[int] = self._loop.create_future()
         self._work: asyncio.Queue[Callable[[], Awaitable[Event | None]]] = asyncio.Queue()

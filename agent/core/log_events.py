@@ -27,6 +27,7 @@ EVENTS = {
     "cannot serve metrics, ignoring": "metrics_not_served",
     "metrics can be read, or their password overheard, by the network: set "
     "metrics_users, metrics_certificate and metrics_key": "metrics_exposed",
+    "cannot ask the scheduler for short turns, ignoring": "turns_not_short",
     "questions were lost, walking": "reports_lost",
     "sockets adopted": "sockets_adopted",
     "services older than the agent answer without proof of who they are until they are "
