@@ -22,6 +22,8 @@ JOBS, ROGUES, SMALL = 6, 3, 40
 JOB_SECONDS = 60.0
 HEARD_SECONDS = 90.0
 """An agent looks for a controller it has lost after a minute at the latest."""
+NOTICED_SECONDS = 1.0
+"""After which an agent surely knows that its stream is gone: the wait is for what comes then."""
 MOST_RULES = 7
 RESTARTS = 3
 """Of an agent, once in so many rounds: in between it lives long enough to be warm."""
@@ -101,6 +103,8 @@ class Disturber:
         for host in self._scene.fleet.hosts.values():
             desk.tool(["ss", "-K", "-tnH", "dst", host.lab.v4])
             self.done["streams broken"] += 1
+        time.sleep(NOTICED_SECONDS)
+        self._wait_in_sync()
 
     def _restart_agent(self) -> None:
         if self._rounds % RESTARTS:
