@@ -47,6 +47,11 @@ INLINE int judge_connect(struct control *c, u64 generation, struct socket_state 
 	i->f.remote_port = s->port;
 	ask_about_address(c, generation, i, &address);
 	find_opening_peer(generation, i, &address);
+	if (s->local == ID_PENDING) {
+		s->peer_host = i->f.peer_host; // so that its SYN can say who asks when we know
+		begin_hold(s);		       // egress holds the SYN, and judges it then
+		return CALL_OK;
+	}
 	i->q.same_host = address.host && address.host == c->host;
 	decide(generation, &i->q, &i->d);
 	keep_opening(generation, i, s);
@@ -77,10 +82,6 @@ INLINE int on_connect(struct bpf_sock_addr *ctx, struct inquiry *i)
 	generation = read_generation(c);
 	if (!generation)
 		return CALL_OK;
-	if (s->local == ID_PENDING) {
-		begin_hold(s); // egress holds the SYN, and judges it when we know who asks
-		return CALL_OK;
-	}
 	return judge_connect(c, generation, s, i);
 }
 

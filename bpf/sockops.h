@@ -112,8 +112,12 @@ INLINE int active_statement(struct control *c, struct bpf_sock *sk, struct state
 		return 0; // towards strangers nothing is written
 	out->identity = s->local == ID_PENDING ? settle_local(c, s) : s->local;
 	out->peer_host = s->peer_host;
-	// A pending one is held by egress; its retransmission comes here again.
-	return out->identity != ID_PENDING;
+	if (out->identity == ID_PENDING) { // egress holds it; its retransmission comes here again
+		s->flags |= SOCKET_SILENT;
+		return 0;
+	}
+	s->flags &= ~SOCKET_SILENT;
+	return 1;
 }
 
 // Passive side: the SYN-ACK has no full socket; what is needed waits with the SYN's judgement.

@@ -140,7 +140,7 @@ INLINE int gather_opening(struct control *c, u64 generation, struct bpf_sock *sk
 			return SKB_PASS; // connect allowed it provisionally, the SYN-ACK decides
 	}
 	i->q.local = settle_local(c, s);
-	if (i->q.local == ID_PENDING) {
+	if (i->q.local == ID_PENDING || (s->flags & SOCKET_SILENT)) {
 		count_outcome(OUTCOME_HELD);
 		count_verdict(DIR_EGRESS, VERDICT_HELD, REASON_PENDING);
 		return SKB_DROP_QUIETLY;

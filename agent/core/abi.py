@@ -103,6 +103,7 @@ class SocketFlag(IntFlag):
     HELD = 0x2
     LISTENS = 0x4
     ADOPTED = 0x8
+    SILENT = 0x10
     RESETS = 0x80
 
 

@@ -37,20 +37,27 @@ static void wait_forever(void)
 		pause();
 }
 
-static int dial(int fd, int port)
+static int dial_to(int fd, const char *address, int port)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
 
-	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (inet_pton(AF_INET, address, &to.sin_addr) != 1)
+		return -1;
 	return connect(fd, (struct sockaddr *)&to, sizeof(to));
 }
 
-// connect PORT: the first thing it does; the exit status says whether it came through.
+static int dial(int fd, int port)
+{
+	return dial_to(fd, "127.0.0.1", port);
+}
+
+// connect PORT [ADDRESS]: the first thing it does; the exit status says whether it came through.
 static int do_connect(char **arguments)
 {
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	const char *address = arguments[1] ? arguments[1] : "127.0.0.1";
 
-	return dial(fd, atoi(arguments[0])) ? fail("connect") : 0;
+	return dial_to(fd, address, atoi(arguments[0])) ? fail("connect") : 0;
 }
 
 static char **to_run;
