@@ -175,7 +175,7 @@ def _style(axes: Any, panel: Panel) -> None:
     axes.yaxis.set_major_locator(ticker.MaxNLocator(4, prune="upper"))
     axes.yaxis.set_major_formatter(lambda value, _: text(value, panel.unit))
     most = 2 + panel.at[2] // 3
-    axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=2, maxticks=most))
+    axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=1, maxticks=most))
     axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M"))
     axes.tick_params(labelsize=7, colors=INK, length=0)
     axes.grid(visible=True, color=EDGE, linewidth=0.5)
