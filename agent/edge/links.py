@@ -265,6 +265,8 @@ class LinkSet:
         return _keep_new(fd, path)
 
     def _attach_tracepoint(self, wanted: Attachment, path: Path) -> _Step:
+        if _runs(path, wanted.program_fd):
+            return _Step(lambda: None, lambda: None)  # 6.1 refuses the same one twice, EEXIST
         fd = raw_tracepoint_open(wanted.program_fd, wanted.tracepoint)
         if not path.exists():
             return _keep_new(fd, path)
@@ -288,6 +290,17 @@ class LinkSet:
             obj_pin(old, path)
 
         return _Step(back, lambda: os.close(old))
+
+
+def _runs(path: Path, program_fd: int) -> bool:
+    """Whether the link that is pinned there, if any, runs this very program."""
+    if not path.exists():
+        return False
+    link = obj_get(path)
+    try:
+        return link_program_id(link) == program_id(program_fd)
+    finally:
+        os.close(link)
 
 
 def _keep_new(fd: int, path: Path) -> _Step:

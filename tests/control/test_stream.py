@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policy streams over real mTLS: a controller, its store, and agents that check what they get."""
+"""Policy streams over real mTLS: a controller, its store, and agents that check what they get.
+
+Long because every scenario needs the same controller, store and agents.
+"""
 
 from __future__ import annotations
 

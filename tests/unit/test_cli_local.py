@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cordonctl status | ps | sockets | observe`: what they show, and how they end."""
+"""`cordonctl status | ps | sockets | observe`: what they show, and how they end.
+
+Long because all four commands speak to one made-up daemon.
+"""
 
 from __future__ import annotations
 

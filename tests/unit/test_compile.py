@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's look-up over the compiled entries gives what the oracle gives."""
+"""The kernel's look-up over the compiled entries gives what the oracle gives.
+
+Long because the kernel's look-up is written here once more and every test asks it.
+"""
 
 import ipaddress
 import sys

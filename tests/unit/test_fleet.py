@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fleet's compiler: incremental is the same as whole, and nobody gets what is another's."""
+"""The fleet's compiler: incremental is the same as whole, and nobody gets what is another's.
+
+Long because all of it edits one made-up fleet and compares what becomes of it.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controller's end of a policy stream: whatever the order of things, the agent is right."""
+"""The controller's end of a policy stream: whatever the order of things, the agent is right.
+
+Long because the orders of the contract stand beside each other, each a few lines.
+"""
 
 from __future__ import annotations
 
