@@ -31,12 +31,12 @@ PACKAGES = (
     *("python3", "python3-bpfcc", "libbpf1"),
     *("iproute2", "nftables", "iputils-ping", "curl", "openssl", "ca-certificates"),
     *("gcc", "libc6-dev", "linux-libc-dev"),
-    *("nginx-light", "redis-server", "redis-tools"),
+    *("nginx-light", "redis-server", "redis-tools", "postgresql"),
 )
 """What the agent and the lab run on; the Python environment comes from the tree."""
 
 _GUEST = Path(__file__).with_name("guest")
-_MASKED = ("nginx.service", "redis-server.service", *making.MASKED)
+_MASKED = ("nginx.service", "redis-server.service", "postgresql.service", *making.MASKED)
 _USELESS = (*making.USELESS, "boot")
 
 
