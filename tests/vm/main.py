@@ -12,7 +12,6 @@ import os
 import resource
 import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,8 +96,8 @@ def _run(names: Sequence[str], options: argparse.Namespace) -> int:
             raise VmError("needs root, to make file systems")
         making.install(_TOOLS)
         bootable = found or cache.newest(kept)
-        with tempfile.TemporaryDirectory(prefix="cordon-vm-") as scratch:
-            work = make_work_disk(Path(scratch), _command(options), _ENVIRONMENT)
+        with making.scratch(kept) as scratch:
+            work = make_work_disk(scratch, _command(options), _ENVIRONMENT)
             chosen = [kernel for kernel in bootable.kernels if kernel.name in names]
             size, disks = Size(seconds=options.seconds), Disks(bootable.root, work)
             failed = [kernel.name for kernel in chosen if not _passes(kernel, disks, size, kept)]
