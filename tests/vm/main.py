@@ -20,20 +20,10 @@ from tests.vm import cache, machine, making
 from tests.vm.cache import METAPACKAGES, Kernel
 from tests.vm.errors import VmError
 from tests.vm.machine import Disks, Size
+from tests.vm.selection import FEW_TESTS, TESTS
 from tests.vm.work import ROOT, make_work_disk
 
 SECONDS = 1200.0
-TESTS = (
-    "tests/kernel/test_doctor.py::test_kernel_here_lacks_nothing",
-    "tests/kernel/test_doctor.py::test_flag_of_old_listeners_is_found_where_linux_has_it",
-    "tests/kernel/test_tag_vectors.py",
-    "tests/kernel/test_edges.py",
-    "tests/kernel/test_handshake.py",
-    "tests/kernel/test_refusals.py",
-)
-"""What fits into some minutes of emulation: every feature, the tag, what the agent asks of the
-kernel, the handshake of two hosts under every kind of rule, and how refusals are told."""
-FEW_TESTS = TESTS[:3]
 _TOOLS = ("qemu-system-x86", "mmdebstrap", "e2fsprogs", "kmod")
 _NOTHING_KEPT = (
     "nothing was tried on other kernels: {} has none that belong to this tree; `make test-vm` "
