@@ -32,16 +32,16 @@ FEW_TESTS = (
     f"{_KERNEL}test_tag_vectors.py",
     f"{_KERNEL}test_handshake.py",
     f"{_KERNEL}test_held_between_hosts.py",
+)
+"""What the agent asks of the kernel, the tag, two hosts under every kind of rule, and programs that
+nobody knows yet."""
+
+TESTS = (
+    *FEW_TESTS,
     *_of(
         "test_identity_adoption",
         "test_listener_that_was_there_answers_with_a_tag_where_linux_can_let_it[v4]",
     ),
-)
-"""What the agent asks of the kernel, the tag, two hosts under every kind of rule, programs that
-nobody knows yet, and services older than the agent."""
-
-TESTS = (
-    *FEW_TESTS,
     *_of("test_doctor", "test_suspended_instance_is_a_problem_for_each_hook"),
     *_of(
         "test_forgery",
@@ -73,5 +73,5 @@ TESTS = (
     ),
     *_of("test_controller", "test_policy_reaches_both_kernels_and_outlives_the_controller"),
 )
-"""And what follows from time: suspension, forgeries and replays, switches of policy, refusals that
+"""And services older than the agent, suspension, forgeries and replays, switches of policy, refusals that
 are told, real services, and a controller that comes and goes."""
