@@ -73,5 +73,5 @@ TESTS = (
     ),
     *_of("test_controller", "test_policy_reaches_both_kernels_and_outlives_the_controller"),
 )
-"""And services older than the agent, suspension, forgeries and replays, switches of policy, refusals
-that are told, real services, and a controller that comes and goes."""
+"""And services older than the agent, suspension, forgeries and replays, switches of policy,
+refusals that are told, real services, and a controller that comes and goes."""
