@@ -33,9 +33,9 @@ from controller.talk import (
     SendRecord,
     Welcome,
 )
+from tests.unit.fleets import rows
 from tests.unit.policies import WEB_TO_DB
 from tests.unit.streams import Agent, Site, Talk, nack
-from tests.unit.test_fleet import rows
 
 CHANGED = Changed()
 
