@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,6 @@ import pytest
 from agent.cli.output import Exit
 from tests.unit.cordonctl import CORDONCTL, END_SECONDS, ROOT, run, start
 from tests.unit.local_agent import LocalAgent, local_agent
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[LocalAgent]:
-    with local_agent(tmp_path) as running:
-        yield running
 
 
 def test_ctrl_c_ends_observe_without_a_word(agent: LocalAgent) -> None:

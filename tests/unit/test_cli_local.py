@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,13 +11,7 @@ from agent.cli import local_view as view
 from agent.cli.output import Exit
 from agent.pb import local_pb2 as pb
 from tests.unit.cordonctl import run
-from tests.unit.local_agent import SOCKETS, STATUS, LocalAgent, local_agent
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[LocalAgent]:
-    with local_agent(tmp_path) as running:
-        yield running
+from tests.unit.local_agent import SOCKETS, STATUS, LocalAgent
 
 
 def test_status_tells_people_what_is_in_force(agent: LocalAgent) -> None:

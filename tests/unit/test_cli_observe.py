@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 
@@ -16,13 +14,7 @@ from agent.core.flows import Filter, Flow
 from agent.edge.local_view import flow_message
 from agent.pb import local_pb2 as pb
 from tests.unit.cordonctl import END_SECONDS, invoke, run, start
-from tests.unit.local_agent import FLOW, INGRESS, REFUSED, LocalAgent, local_agent
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[LocalAgent]:
-    with local_agent(tmp_path) as running:
-        yield running
+from tests.unit.local_agent import FLOW, INGRESS, REFUSED, LocalAgent
 
 
 def test_a_flow_is_one_line_with_everything_that_decided() -> None:

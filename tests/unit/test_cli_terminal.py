@@ -5,22 +5,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from agent.cli.output import Exit, printable
 from tests.unit.cordonctl import CORDONCTL, END_SECONDS, ROOT, run
-from tests.unit.local_agent import FLOW, LocalAgent, local_agent
+from tests.unit.local_agent import FLOW, LocalAgent
 from tests.unit.terminal import on_terminal
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[LocalAgent]:
-    with local_agent(tmp_path) as running:
-        yield running
 
 
 @pytest.mark.parametrize(

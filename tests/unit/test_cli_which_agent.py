@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,6 @@ from agent.cli.output import Exit
 from tests.unit.cordonctl import invoke, run
 from tests.unit.local_agent import LocalAgent, local_agent
 from tests.unit.users import somebody
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[LocalAgent]:
-    with local_agent(tmp_path) as running:
-        yield running
 
 
 def test_config_says_which_socket(agent: LocalAgent, tmp_path: Path) -> None:
