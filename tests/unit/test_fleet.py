@@ -17,7 +17,7 @@ from agent.core.policy import Query
 from agent.edge import content_codec
 from controller.fleet.audience import audience_of
 from tests.unit.fleets import THREE, host, loaded, names, rows, snapshot
-from tests.unit.policies import BASE, HOSTS, WEB_TO_DB, compiled
+from tests.unit.policies import BASE, HOSTS, POLICIES, WEB_TO_DB, compiled
 
 
 def test_a_host_gets_nothing_of_others() -> None:
@@ -62,19 +62,6 @@ def test_audiences_differ_by_labels_and_mark_alone() -> None:
     }
     assert len(seen) == 5
     assert {len(audience) for audience in seen} == {16}
-
-
-POLICIES = [
-    WEB_TO_DB,
-    "kind: Deny\nname: d\nfrom: {any: true}\nto: {segment: data}\nports: [tcp/22, icmp/*]\n---\n",
-    "kind: Allow\nname: w\nfrom: {segment: front}\nto: [{world: true}, {cidr: 10.0.0.0/8}]\n"
-    "ports: [tcp/443]\n---\n",
-    "kind: Allow\nname: n\nfrom: {cidr: 10.1.0.0/16}\nto: {labels: {app: shop}}\n"
-    "ports: [tcp/80-90]\n---\n",
-    "kind: Allow\nname: l\nfrom: {segment: default}\nto: {workload: db}\nports: [any]\n---\n",
-    "kind: Lifeline\nname: ssh\ndirection: in\npeer: {cidr: 10.1.2.0/24}\nports: [tcp/22]\n---\n",
-    "kind: Allow\nname: u\nfrom: {unproven: true}\nto: {workload: hermit}\nports: [udp/53]\n---\n",
-]
 
 
 def questions(made: Snapshot, known: dict[str, int]) -> Iterable[tuple[str, str, Query]]:

@@ -12,8 +12,7 @@ from agent.core.policy import Query
 from controller.fleet.changes import Touched
 from controller.records import Target
 from tests.unit.fleets import THREE, Rows, loaded, names, rows, snapshot, until
-from tests.unit.policies import BASE, NOW, WEB_TO_DB
-from tests.unit.test_fleet import POLICIES
+from tests.unit.policies import BASE, NOW, POLICIES, WEB_TO_DB
 
 
 def test_a_host_in_quarantine_denies_everything_but_lifelines_and_knows_nobody() -> None:
