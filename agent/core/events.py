@@ -253,10 +253,12 @@ class Verified(Event):
 
     missing: names of hooks and pins that are not as they should be.
     suspended: an administrator detached the hooks that judge, which are not missing then.
+    unseen: why it could not be asked; what is missing is not known then. Empty if it was.
     """
 
     missing: tuple[str, ...]
     suspended: bool = False
+    unseen: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ EVENTS = {
     "enforcement was tampered with, putting it back": "tampered",
     "enforcement is back": "repaired",
     "enforcement cannot be put back, will retry at the next check": "not_repaired",
+    "cannot look whether enforcement stands, will retry at the next check": "not_looked",
+    "enforcement can be looked at again": "looked_again",
     "suspended by an administrator, all traffic passes": "suspended",
     "resumed by an administrator": "resumed",
     "uninstalled by an administrator, all traffic passes": "uninstalled",

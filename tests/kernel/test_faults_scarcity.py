@@ -151,6 +151,7 @@ def test_running_agent_whose_descriptors_are_used_up_changes_no_verdict(
     while time.monotonic() < looks:
         enforces(world)
         assert set(hooks_in_kernel(host).values()) == {1}, agent.output()
+    assert "event=tampered" not in agent.output()
     if agent.alive:
         resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, before)
     else:

@@ -136,6 +136,34 @@ def test_suspension_is_a_state_that_lasts_until_it_is_resumed(scene: Scene) -> N
     assert scene.kernel.repairs == 0
 
 
+def test_a_look_that_cannot_be_made_shows_in_status_until_one_can(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene.publish(7)
+    log: list[str] = []
+
+    def said(event: str) -> bool:
+        log.append(capsys.readouterr().err)
+        return f"event={event}" in "".join(log)
+
+    async def during() -> None:
+        await scene.until(lambda: scene.heard("READY=1"), "readiness")
+        scene.kernel.unseen = "Too many open files"
+        await scene.until(lambda: said("not_looked"), "a look that fails")
+        status = await scene.status()
+        assert (status.unseen, status.tampering) == ("Too many open files", "")
+        assert status.summary.endswith("hooks are attached cannot be seen: Too many open files.")
+        assert "UNJUDGED" not in status.summary
+        assert status.state == "in_sync"
+        scene.kernel.unseen = ""
+        await scene.until(lambda: said("looked_again"), "the next look")
+        assert not (await scene.status()).unseen
+        terminate()
+
+    assert scene.run(during) == 0
+    assert scene.kernel.repairs == 0
+
+
 def test_failed_load_ends_it_with_1_and_the_loaders_words(
     scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
