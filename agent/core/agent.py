@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agent.core import adoption, attest, events, stream, tagging
+from agent.core import adoption, attest, events, stream
 from agent.core.commands import (
     ApplyPolicy,
     Attach,
@@ -127,11 +127,13 @@ class Agent:
             case events.ProcessStarted():
                 return [WalkSockets(event.pid)]
             case events.FactsNotRead():
-                return tagging.tag_unreadable(event)
+                return self._roster.on_not_read(event)
             case events.ExecutableHashed():
                 return self._roster.on_hashed(event)
             case events.ProcessesWalked():
                 return self._on_walked(event)
+            case events.ProcessesNotWalked():
+                return self._roster.on_not_walked(event)
             case events.SocketsWalked():
                 return self._on_sockets(event)
             case events.ReportsLost():
@@ -393,7 +395,7 @@ class Agent:
 
     def _on_tick(self, at: float) -> list[Command]:
         self.standing.at = at
-        commands: list[Command] = []
+        commands = self._roster.look_again()
         self._ticks += 1
         if self._loaded and self._ticks % SWEEP_TICKS == 0:
             commands.append(SweepExecutables())
