@@ -109,7 +109,7 @@ class Agent:
         state, summary = self.state, self.standing.summary
         if state is not self._told_state:
             self._told_state = state
-            level = Level.INFO if state.good else Level.WARNING
+            level = Level.INFO if state.good or self.standing.pending else Level.WARNING
             commands.append(log(level, "state", state=state.value))
         if summary != self._told_summary:
             self._told_summary = summary
@@ -299,7 +299,8 @@ class Agent:
     def _put_in_force(self, done: Candidate, event: events.PolicyApplied) -> None:
         self.snapshot, self.applied = done.snapshot, event
         self.apply_seconds = done.seconds + event.seconds
-        self.standing.in_force(done.snapshot.version, done.snapshot.expires)
+        digest = done.digest if self.control is None else b""
+        self.standing.in_force(done.snapshot.version, done.snapshot.expires, digest)
         self._adoption_ends = event.adoption_ends
         self._roster.put_in_force(done.snapshot)
 

@@ -230,6 +230,16 @@ def test_failure_of_an_older_one_is_not_the_files() -> None:
     assert (agent.state, agent.standing.refused) == (State.IN_SYNC, "")
 
 
+def test_a_newer_file_is_in_sync_once_it_is_in_force_and_that_is_no_warning() -> None:
+    agent = running(7)
+    assert agent.state is State.IN_SYNC
+    told = agent.handle(read(9))
+    assert (agent.state, agent.standing.version) == (State.STALE, 7)
+    told += agent.handle(applied(9))
+    assert (agent.state, agent.standing.version) == (State.IN_SYNC, 9)
+    assert {said.level for said in told if isinstance(said, commands.Log)} == {commands.Level.INFO}
+
+
 def test_only_what_came_by_the_file_is_written_to_the_cache() -> None:
     agent = Agent()
     agent.handle(events.Started(1.0))
