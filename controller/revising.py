@@ -52,7 +52,7 @@ class Reviser:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._shelf = Shelf()
-        self._trial = Trial(storage)
+        self._trial = Trial(storage, self._shelf.read)
 
     def with_files(
         self, files: Sequence[tuple[str, bytes]], way: Way, now: int, *, prune: bool
@@ -120,8 +120,8 @@ class Reviser:
             rollback_of=way.rollback_of,
             what=way.what,
         )
-        touched = self._touched(changes, rows, now)
         self._shelf.learn(made.put)
+        touched = self._touched(changes, rows, now)
         return Decided(base, made, (), warnings, touched, changes)
 
     def _touched(self, changes: DocumentChanges, rows: FleetRows, now: int) -> int:

@@ -136,17 +136,23 @@ def test_agent_with_too_few_descriptors_ends_with_a_sentence(world: World) -> No
     enforces(world)
 
 
+def restarted_with(host: CordonHost, free: int) -> tuple[LabProcess, tuple[int, int]]:
+    """A new agent that may open so many descriptors more, and its limits of before."""
+    restart(host)
+    agent = host.agent
+    assert agent is not None
+    before = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (_limit(agent.pid, free), before[1]))
+    return agent, before
+
+
 @pytest.mark.parametrize("free", [0, 1, 4])
 def test_running_agent_whose_descriptors_are_used_up_changes_no_verdict(
     world: World, free: int
 ) -> None:
     """Whatever it cannot open is not therefore gone: it must not mend what is not broken."""
     host = world.cordon["b"]
-    restart(host)
-    agent = host.agent
-    assert agent is not None
-    before = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (_limit(agent.pid, free), before[1]))
+    agent, before = restarted_with(host, free)
     world.cordon.publish(policy(ALLOW.replace("tcp/5441", f"tcp/{6001 + free}")))
     looks = time.monotonic() + 3 * VERIFY_SECONDS
     while time.monotonic() < looks:
@@ -171,12 +177,8 @@ def test_program_started_while_descriptors_were_used_up_gets_its_identity_once_t
 ) -> None:
     """It has executed nothing since, and no policy has changed."""
     host = world.cordon["b"]
-    restart(host)
-    agent = host.agent
-    assert agent is not None
-    before = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
     version = host.status().policy_version
-    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (_limit(agent.pid, 0), before[1]))
+    agent, before = restarted_with(host, 0)
     late = host.lab.spawn(["/bin/sleep", "600"], "db.service")
     wait_until(lambda: "event=attestation_failed" in agent.output(), "it cannot be read")
     wait_until(lambda: _entry(host, late.pid).identity == Identity.HOST, "it counts as host")
