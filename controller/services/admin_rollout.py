@@ -25,6 +25,9 @@ from controller.services.callers import (
 )
 
 EVERY_SECONDS = 0.2
+SHARE = 0.05
+"""Of the loop's time that one who watches may take: in a large fleet a look takes milliseconds, and
+is taken the more seldom."""
 STORE_SECONDS = 2.0
 """How often the store is asked for hosts whose streams are elsewhere, and for revocations. Whether
 somebody is absent is believed when it was asked twice: what another controller hears of its streams
@@ -61,22 +64,26 @@ class RolloutCalls(Calls):
         elsewhere: frozenset[str] | None = None
         asked, looked = float("-inf"), -1
         while True:
+            began = loop.time()
             wanted, settled = self._wanted(version), False
+            took = loop.time() - began
             if due := loop.time() - asked >= STORE_SECONDS:
                 asked, before, elsewhere = loop.time(), elsewhere, rollout.elsewhere(wanted)
                 await self._still_admitted(context, who)
                 seen = await self._seen(context, elsewhere)
                 settled = before == elsewhere
             if due or looked != rollout.changes:
-                looked = rollout.changes
+                looked, began = rollout.changes, loop.time()
                 counts = rollout.count(version, wanted, seen)
+                took += loop.time() - began
                 yield _message(counts, done=counts.done and (settled or not counts.absent))
-            if await self._told_to_stop():
+            if await self._told_to_stop(max(EVERY_SECONDS, took / SHARE)):
                 await refuse(context, Code.UNAVAILABLE, "SHUTDOWN", "this controller stops", 1.0)
 
-    async def _told_to_stop(self) -> bool:
+    async def _told_to_stop(self, seconds: float) -> bool:
+        """Within so long."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), EVERY_SECONDS)
+            await asyncio.wait_for(self._stopping.wait(), seconds)
         return self._stopping.is_set()
 
     async def _still_admitted(self, context: Context, who: Caller) -> None:
