@@ -54,6 +54,7 @@ from agent.edge.local_view import LocalView
 from agent.edge.procfs import ProcessReader
 from agent.edge.refuser import Refuser
 from agent.edge.ringbuf import RingBuffer
+from agent.edge.scarcity import is_scarcity
 from agent.edge.snapshot_source import SnapshotSource
 from agent.edge.tagger import Tagger
 from agent.edge.telemetry import Telemetry
@@ -195,8 +196,9 @@ class Daemon:
         setting = clock.SettingWatch()
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            if self._source is not None and setting.was_set():
-                self._tell(events.SnapshotChanged())  # what was of the future may be good now
+            was_set = setting.was_set()  # what was of the future may be good now
+            if self._source is not None and (was_set or self._source.starved):
+                self._tell(events.SnapshotChanged())
             self._flows.refresh_clock()
             if self._loaded:
                 self._kernel.refresh_clock()
@@ -374,6 +376,8 @@ class Daemon:
             return await asyncio.to_thread(self._kernel.apply, command.snapshot)
         except (BpfError, ValueError) as error:
             too_large = isinstance(error, PolicyTooLarge)
+            if self._source is not None:
+                self._source.starved = is_scarcity(error)
             return events.PolicyNotApplied(command.snapshot.version, str(error), too_large)
 
     def _sweep(self) -> None:

@@ -12,5 +12,5 @@ import errno
 _SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
 
 
-def is_scarcity(error: BaseException) -> bool:
+def is_scarcity(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in _SCARCE

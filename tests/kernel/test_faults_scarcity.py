@@ -166,10 +166,16 @@ def test_running_agent_whose_descriptors_are_used_up_changes_no_verdict(
         host.close()
         host.start()
         host.wait_ready()
+    in_force(host)
     world.cordon.publish(BASE)
+    in_force(host)
+    enforces(world)
+
+
+def in_force(host: CordonHost) -> None:
+    """What its snapshot file holds."""
     newest = read_snapshot(host).version
     wait_until(lambda: host.status().policy_version == newest, "all is well", timeout=30.0)
-    enforces(world)
 
 
 def test_program_started_while_descriptors_were_used_up_gets_its_identity_once_there_are_some(
