@@ -142,8 +142,9 @@ class Daemon:
         setting = clock.SettingWatch()
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            if self._watch is not None and setting.was_set():
-                self._tell(events.SnapshotChanged())  # what was of the future may be good now
+            was_set = setting.was_set()  # what was of the future may be good now
+            if self._watch is not None and (was_set or self._watch.starved):
+                self._tell(events.SnapshotChanged())
             self._flows.refresh_clock()
             if self._loaded:
                 self._kernel.refresh_clock()

@@ -11,7 +11,7 @@ The table of events and the order at start stand here; what becomes of a policy 
 
 from __future__ import annotations
 
-from agent.core import adoption, attest, events, stream, tagging
+from agent.core import adoption, attest, events, stream
 from agent.core.commands import (
     Attach,
     BeginControl,
@@ -108,7 +108,7 @@ class Agent:
         state, summary = self.state, self.standing.summary
         if state is not self._told_state:
             self._told_state = state
-            level = Level.INFO if state.good else Level.WARNING
+            level = Level.INFO if state.good or self.standing.pending else Level.WARNING
             commands.append(log(level, "state", state=state.value))
         if summary != self._told_summary:
             self._told_summary = summary
@@ -126,11 +126,13 @@ class Agent:
             case events.ProcessStarted():
                 return [WalkSockets(event.pid)]
             case events.FactsNotRead():
-                return tagging.tag_unreadable(event)
+                return self._roster.on_not_read(event)
             case events.ExecutableHashed():
                 return self._roster.on_hashed(event)
             case events.ProcessesWalked():
                 return self._on_walked(event)
+            case events.ProcessesNotWalked():
+                return self._roster.on_not_walked(event)
             case events.SocketsWalked():
                 return self._on_sockets(event)
             case events.ReportsLost():
@@ -273,7 +275,7 @@ class Agent:
 
     def _on_tick(self, at: float) -> list[Command]:
         self.standing.at = at
-        commands: list[Command] = []
+        commands = self._roster.look_again()
         self._ticks += 1
         if self._loaded and self._ticks % SWEEP_TICKS == 0:
             commands.append(SweepExecutables())

@@ -141,7 +141,8 @@ class Succession:
     def _put_in_force(self, done: Candidate, event: events.PolicyApplied) -> None:
         self.snapshot, self.applied = done.snapshot, event
         self.apply_seconds = done.seconds + event.seconds
-        self._standing.in_force(done.snapshot.version, done.snapshot.expires)
+        digest = done.digest if self._control is None else b""
+        self._standing.in_force(done.snapshot.version, done.snapshot.expires, digest)
         self._adoption_ends = event.adoption_ends
         self._roster.put_in_force(done.snapshot)
 

@@ -22,6 +22,7 @@ from agent.edge.control_link import Job
 from agent.edge.kernel import Kernel, Place
 from agent.edge.libbpf import BpfError
 from agent.edge.policy_cache import PolicySource
+from agent.edge.scarcity import is_scarcity
 from agent.edge.snapshot_source import SnapshotSource
 from agent.edge.tagger import Tagger
 
@@ -98,6 +99,8 @@ class Worker:
             return await asyncio.to_thread(self._kernel.apply, command.snapshot)
         except (BpfError, ValueError) as error:
             too_large = isinstance(error, PolicyTooLarge)
+            if isinstance(self._source, SnapshotSource):
+                self._source.starved = is_scarcity(error)
             return events.PolicyNotApplied(command.snapshot.version, str(error), too_large)
 
     def _sweep(self) -> None:

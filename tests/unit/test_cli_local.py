@@ -44,6 +44,13 @@ def test_status_without_a_policy_says_so() -> None:
     assert (facts["policy"], facts["last apply"], facts["host"]) == ("none", "", "a")
 
 
+def test_status_does_not_call_missing_what_could_not_be_looked_at() -> None:
+    unseen = pb.StatusResponse(state="in_sync", hooks_expected=13, unseen="Too many open files")
+    facts = dict(view.status_facts(unseen))
+    assert facts["hooks"] == "unknown of 13"
+    assert facts["CANNOT LOOK"] == "whether the hooks are attached: Too many open files"
+
+
 def test_ps_shows_identity_and_evidence(agent: LocalAgent) -> None:
     lines = run(agent, "ps").stdout.splitlines()
     assert lines[0].split() == [
