@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 PYTHON := .venv/bin/python
 C_FILES := $(wildcard bpf/*.c bpf/*.h bench/*.c)
+# Tests that load nothing run in two processes; who is done takes half of what the other has left.
+PARALLEL := -n 2 --dist worksteal
 
 .PHONY: help setup demo test test-vm test-vagrant unit store kernel systemd soak check format proto lock bench deb clean
 
@@ -16,10 +18,10 @@ demo: setup ## two hosts on this machine, real programs, real agents, real refus
 test: setup unit store kernel systemd ## the tests but for those of other machines (root)
 
 unit: setup ## tests that need no root, in seconds
-	@$(PYTHON) -m pytest -q tests/unit
+	@$(PYTHON) -m pytest -q $(PARALLEL) tests/unit
 
 store: setup ## the controller: its store on both databases, its server, its streams
-	@$(PYTHON) -m pytest -q tests/store tests/server tests/control
+	@$(PYTHON) -m pytest -q $(PARALLEL) tests/store tests/server tests/control
 
 kernel: setup ## tests with real programs in the kernel (root)
 	@$(PYTHON) -m pytest -q tests/kernel
@@ -45,7 +47,7 @@ check: setup ## format, lint, types, generated code, unit tests
 	@$(PYTHON) -m mypy
 	@$(PYTHON) proto/generate.py --check
 	@scripts/check-vagrantfile
-	@$(PYTHON) -m pytest -q tests/unit
+	@$(PYTHON) -m pytest -q $(PARALLEL) tests/unit
 
 format: setup ## put every file into the house's format
 	@$(PYTHON) -m ruff check -q --fix-only . ; $(PYTHON) -m ruff format -q .

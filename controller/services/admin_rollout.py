@@ -25,9 +25,6 @@ from controller.services.callers import (
 )
 
 EVERY_SECONDS = 0.2
-SHARE = 0.05
-"""Of the loop's time that one who watches may take: in a large fleet a look takes milliseconds, and
-is taken the more seldom."""
 STORE_SECONDS = 2.0
 """How often the store is asked for hosts whose streams are elsewhere, and for revocations. Whether
 somebody is absent is believed when it was asked twice: what another controller hears of its streams
@@ -63,27 +60,25 @@ class RolloutCalls(Calls):
         seen: Mapping[str, Seen] = {}
         elsewhere: frozenset[str] | None = None
         asked, looked = float("-inf"), -1
+        wanted: Mapping[str, tuple[int, int]] = {}
         while True:
-            began = loop.time()
-            wanted, settled = self._wanted(version), False
-            took = loop.time() - began
+            settled = False
             if due := loop.time() - asked >= STORE_SECONDS:
+                wanted = self._wanted(version)
                 asked, before, elsewhere = loop.time(), elsewhere, rollout.elsewhere(wanted)
                 await self._still_admitted(context, who)
                 seen = await self._seen(context, elsewhere)
                 settled = before == elsewhere
             if due or looked != rollout.changes:
-                looked, began = rollout.changes, loop.time()
+                looked = rollout.changes
                 counts = rollout.count(version, wanted, seen)
-                took += loop.time() - began
                 yield _message(counts, done=counts.done and (settled or not counts.absent))
-            if await self._told_to_stop(max(EVERY_SECONDS, took / SHARE)):
+            if await self._told_to_stop():
                 await refuse(context, Code.UNAVAILABLE, "SHUTDOWN", "this controller stops", 1.0)
 
-    async def _told_to_stop(self, seconds: float) -> bool:
-        """Within so long."""
+    async def _told_to_stop(self) -> bool:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+            await asyncio.wait_for(self._stopping.wait(), EVERY_SECONDS)
         return self._stopping.is_set()
 
     async def _still_admitted(self, context: Context, who: Caller) -> None:

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
 
@@ -16,7 +15,6 @@ from controller.records import DocumentRow
 from controller.revising import Reviser, Way
 from controller.store import SqlStorage
 from controller.trial import Trial
-from tests.control import fleet
 from tests.control.fleet import POLICY, join, unix
 from tests.store import making
 from tests.unit.policies import WEB_TO_DB
@@ -40,16 +38,6 @@ STEPS = {
     "all of it": (ENFORCED, {"a", "b", "c"}),
     "a comment": ("# c\n" + WEB_TO_DB.replace("6379", "6380"), set()),
 }
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Iterator[SqlStorage]:
-    opened = making.fleet(making.sqlite_url(tmp_path))
-    for number, (name, role) in enumerate({"a": "web", "b": "db", "c": "other"}.items(), 1):
-        join(opened, name, number, {"role": role})
-    fleet.apply(opened, POLICY)
-    yield opened
-    opened.close()
 
 
 def contents(storage: SqlStorage) -> Mapping[str, bytes]:
