@@ -37,6 +37,11 @@ class SnapshotWatch:
             loop.add_reader(watch.fileno(), self._stirred, watch)
             self._opened.callback(loop.remove_reader, watch.fileno())
 
+    @property
+    def starved(self) -> bool:
+        """What the file holds is not in force, and only for want of descriptors or memory."""
+        return self._source.starved
+
     def close(self) -> None:
         self._opened.close()
 

@@ -31,12 +31,12 @@ PACKAGES = (
     *("python3", "python3-bpfcc", "libbpf1"),
     *("iproute2", "nftables", "iputils-ping", "curl", "openssl", "ca-certificates"),
     *("gcc", "libc6-dev", "linux-libc-dev"),
-    *("nginx-light", "redis-server", "redis-tools"),
+    *("nginx-light", "redis-server", "redis-tools", "postgresql"),
 )
 """What the agent and the lab run on; the Python environment comes from the tree."""
 
 _GUEST = Path(__file__).with_name("guest")
-_MASKED = ("nginx.service", "redis-server.service", *making.MASKED)
+_MASKED = ("nginx.service", "redis-server.service", "postgresql.service", *making.MASKED)
 _USELESS = (*making.USELESS, "boot")
 
 
@@ -53,13 +53,43 @@ class Kernel:
         return self.tree / "boot" / f"vmlinuz-{self.release}"
 
 
+@dataclass(frozen=True, slots=True)
+class Bootable:
+    """Kernels, and the root file system that has the modules of each of them."""
+
+    kernels: Sequence[Kernel]
+    root: Path
+
+
 def folder() -> Path:
     """Where all is kept: $CORDON_VM_CACHE, or ~/.cache/cordon-vm."""
     return Path(os.environ.get("CORDON_VM_CACHE") or Path.home() / ".cache" / "cordon-vm")
 
 
-def fetch_kernel(kept: Path, name: str) -> Kernel:
-    """Debian's newest kernel of that name. Raises VmError."""
+def newest(kept: Path) -> Bootable:
+    """Of Debian's newest kernels; fetches and makes what is not kept. Raises VmError."""
+    kernels = [_fetch_kernel(kept, name) for name in METAPACKAGES]
+    return Bootable(kernels, _make_root(kept, kernels))
+
+
+def kept_already(kept: Path) -> Bootable | None:
+    """What an earlier run left, however old its kernels are; asks apt nothing. None if a kernel is
+    missing, or if this tree wants another root file system."""
+    found = [_kept_kernel(kept, name) for name in METAPACKAGES]
+    kernels = [kernel for kernel in found if kernel is not None]
+    root = _root_of(kept, kernels)
+    return Bootable(kernels, root) if len(kernels) == len(found) and root.exists() else None
+
+
+def _kept_kernel(kept: Path, name: str) -> Kernel | None:
+    """A folder appears under its name when it is whole, and the one before it is gone by then."""
+    image = next(kept.glob(f"kernel-{name}-*/boot/vmlinuz-*"), None)
+    if image is None:
+        return None
+    return Kernel(name, image.name.removeprefix("vmlinuz-"), image.parents[1])
+
+
+def _fetch_kernel(kept: Path, name: str) -> Kernel:
     package = _package_of(METAPACKAGES[name])
     version = _version_of(package)
     tree = kept / f"kernel-{name}-{version}"
@@ -71,9 +101,12 @@ def fetch_kernel(kept: Path, name: str) -> Kernel:
     return Kernel(name, package.removeprefix("linux-image-"), tree)
 
 
-def root_image(kept: Path, kernels: Sequence[Kernel]) -> Path:
-    """A root file system with the modules of these kernels. Raises VmError."""
-    image = kept / f"root-{_fingerprint(kernels)}.img"
+def _root_of(kept: Path, kernels: Sequence[Kernel]) -> Path:
+    return kept / f"root-{_fingerprint(kernels)}.img"
+
+
+def _make_root(kept: Path, kernels: Sequence[Kernel]) -> Path:
+    image = _root_of(kept, kernels)
     if not image.exists():
         with making.scratch(kept) as scratch:
             root = scratch / "root"

@@ -103,6 +103,18 @@ def make_image(content: Path, image: Path, label: str) -> None:
     run(["mke2fs", "-q", *options, "-d", str(content), str(image), f"{size}k"])
 
 
+def install(packages: Sequence[str]) -> None:
+    """Those of these Debian packages that this machine lacks. Raises VmError."""
+    known = run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"]).splitlines()
+    missing = sorted(
+        set(packages) - {line.split()[0] for line in known if line.endswith(" installed")}
+    )
+    if missing:
+        apt_get = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
+        run([*apt_get, "update"])
+        run([*apt_get, "install", "-y", "--no-install-recommends", *missing])
+
+
 def run(command: Sequence[str], cwd: Path | None = None) -> str:
     """What a command says. Raises VmError."""
     try:
