@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from agent.edge import clock, logs, sd_notify
 from agent.pb import enrolment_pb2_grpc
-from controller import heap
 from controller.config import ControllerConfig
 from controller.services import admin, flow_queries, flows, metrics, policy, tls
 from controller.services.admin_calls import Tools
@@ -108,7 +107,6 @@ class Controller:
     async def run(self, started: Callable[[], None] = lambda: None) -> int:
         """Until told to stop; returns the exit status. Raises StorageError, PortError before it
         serves."""
-        heap.set_pace()
         loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[int] = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -13,8 +13,8 @@ from enum import Enum
 
 from controller.records import Seen
 
-VERSIONS = 1024
-"""Of which it is remembered whom they changed."""
+VERSIONS = 64
+"""Of which it is remembered whom they changed: half a MiB each where that is ten thousand hosts."""
 SHOWN = 100
 _NEVER = Seen()
 

@@ -137,7 +137,7 @@ class Publisher:
             self.streams.end_all("the controller's store went back to an older version")
         self._seal_for(rows.settings.validity_seconds)
         await self._compile(lambda: self._fleet.load(rows), rows.head.version, everything=True)
-        heap.settle()
+        heap.settle(len(self.desk.records))
         await self._look_at_revoked()
 
     async def _follow(self, version: int) -> None:
