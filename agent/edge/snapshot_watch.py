@@ -24,11 +24,6 @@ class SnapshotWatch:
         self._tell = tell
         self._opened = ExitStack()
 
-    @property
-    def starved(self) -> bool:
-        """The file is worth another read though it is the same."""
-        return self._source.starved
-
     def open(self) -> None:
         """In the running loop."""
         loop = asyncio.get_running_loop()
