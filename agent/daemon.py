@@ -38,6 +38,7 @@ from agent.edge.local_view import LocalView
 from agent.edge.policy_cache import PolicySource
 from agent.edge.procfs import ProcessReader
 from agent.edge.refuser import Refuser
+from agent.edge.reporter import Reporter
 from agent.edge.ringbuf import RingBuffer
 from agent.edge.snapshot_source import SnapshotSource
 from agent.edge.snapshot_watch import SnapshotWatch
@@ -71,7 +72,8 @@ class Daemon:
             source = SnapshotSource(config.snapshot, config.cache, key, config.host_name)
             self._watch = SnapshotWatch(source, config.snapshot, self._tell)
         self._worker = Worker(config.cache, place, source, self._tell)
-        self._agent = Agent(Control(self._link.enrolled()) if self._link else None)
+        control = Control(self._link.enrolled()) if self._link else None
+        self._agent = Agent(control)
         host_name = self._link.host_name if self._link else config.host_name
         self._reader = ProcessReader(place.root, place.mount)
         self._hasher = Hasher(self._reader.hashes, self._tell)
@@ -80,6 +82,9 @@ class Daemon:
         log = FlowLog(config.flow_history, self._observers_changed)
         self._flows = FlowFeed(log, shipper, self._view.names_under)
         self._telemetry = Telemetry(config, self._agent, shipper)
+        self._reporter: Reporter | None = None
+        if control is not None and self._link is not None:
+            self._reporter = Reporter(control, self._view, self._link.say)
         self._told: deque[Event] = deque()
         self._busy = False
         self._opened = ExitStack()
@@ -114,6 +119,7 @@ class Daemon:
                 self._guard_datapath,
                 self._flows.drain,
                 *((self._flows.shipper.run,) if self._flows.shipper else ()),
+                *((self._reporter.run,) if self._reporter else ()),
             )
         ]
         try:

@@ -187,6 +187,21 @@ def uninstall(path: Path) -> None:
     click.echo(
         f"Detached and removed {count} pins of instance {config.instance}: all traffic passes."
     )
+    if config.snapshot is None:
+        _say_farewell(config)
+
+
+def _say_farewell(config: Config) -> None:
+    """It is uninstalled, whether or not anybody hears of it."""
+    from agent.edge import farewell
+    from agent.edge.identity_files import IdentityError
+
+    try:
+        controller = farewell.tell_uninstalled(config.identity)
+    except (farewell.NotHeard, IdentityError, OSError) as error:
+        click.echo(f"No controller could be told of it: {error}.", err=True)
+    else:
+        click.echo(f"The controller {controller} was told.")
 
 
 @cordon_agent.command()

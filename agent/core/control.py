@@ -106,6 +106,21 @@ class Control:
         return self._line.in_sync
 
     @property
+    def speaking(self) -> int:
+        """The number of the stream on which everything has come; 0 where there is none."""
+        return self._line.number if self.in_sync else 0
+
+    @property
+    def heartbeat_seconds(self) -> float:
+        """How often the controller wants to hear of us."""
+        return self._line.heartbeat_seconds
+
+    def clock_offset(self, at: float, unix: float) -> float:
+        """Seconds by which a host's clock that says `unix` at the moment `at` is ahead of the
+        controller's."""
+        return unix - (self._clock_offset + at)
+
+    @property
     def confirmed(self) -> Stand | None:
         return self._held.confirmed
 

@@ -23,7 +23,8 @@ _TOLD_ATTEMPTS = (1, 4, 7)
 class Line:
     """number: of the stream that is or was open last. welcomed: the controller has let us in.
 
-    in_sync: on this stream everything of the moment of Hello has come.
+    in_sync: on this stream everything of the moment of Hello has come. heartbeat_seconds: as the
+    controller last said.
     """
 
     controllers: tuple[str, ...]
@@ -31,10 +32,10 @@ class Line:
     open: bool = False
     welcomed: bool = False
     in_sync: bool = False
+    heartbeat_seconds: float = 15.0
     _backoff: Backoff = field(default_factory=Backoff)
     _spread_seconds: float = 0.0
     _away: stream.GoingAway | None = None
-    _heartbeat_seconds: float = 15.0
     _beats: int = 0
     _unanswered: int = 0
 
@@ -52,11 +53,11 @@ class Line:
 
     def welcome(self, message: stream.Welcome, random: float) -> list[Command]:
         self.welcomed = True
-        self._heartbeat_seconds = float(message.heartbeat_seconds)
+        self.heartbeat_seconds = float(message.heartbeat_seconds)
         self._spread_seconds = message.spread_seconds
         return [
             SetTimer(Timer.WELCOME, None),
-            SetTimer(Timer.BEAT, self._heartbeat_seconds * (0.5 + 0.5 * random)),
+            SetTimer(Timer.BEAT, self.heartbeat_seconds * (0.5 + 0.5 * random)),
         ]
 
     def synced(self) -> None:
@@ -75,7 +76,7 @@ class Line:
             return None
         self._beats += 1
         self._unanswered += 1
-        seconds = self._heartbeat_seconds * (0.8 + 0.4 * random)
+        seconds = self.heartbeat_seconds * (0.8 + 0.4 * random)
         return [Say(stream.Beat(self._beats, version)), SetTimer(Timer.BEAT, seconds)]
 
     def end(self, event: stream.StreamEnded, *, urgent: bool) -> list[Command]:

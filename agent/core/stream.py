@@ -138,6 +138,13 @@ class AskKeys(Up):
 
 
 @dataclass(frozen=True, slots=True)
+class Report(Up):
+    """How the host is. body: a serialised Report."""
+
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Hello(Up):
     host: int
     host_name: str

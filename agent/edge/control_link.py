@@ -79,8 +79,7 @@ class ControlLink:
             case stream.CloseStream():
                 self._close_stream()
             case stream.Say():
-                if self._stream is not None:
-                    self._stream.say(encode(command.message, self._instance_id))
+                self.say(command.message)
             case stream.SetTimer():
                 self._set_timer(command.timer, command.seconds)
             case stream.AssemblePolicy():
@@ -97,6 +96,11 @@ class ControlLink:
             case _:
                 raise AssertionError(f"unexpected command: {command}")
         return None
+
+    def say(self, message: stream.Up) -> None:
+        """Lost where there is no stream."""
+        if self._stream is not None:
+            self._stream.say(encode(message, self._instance_id))
 
     async def ask(self, method: str, data: bytes) -> bytes:
         """A call of another service of the controller that is heard. Raises AskFailed."""

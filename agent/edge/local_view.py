@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
@@ -154,6 +155,12 @@ class LocalView:
         snapshot = self._agent.snapshot
         modes = snapshot.modes if snapshot is not None else {}
         return modes.get(identity, modes.get(Identity.HOST, Mode.AUDIT)).name.lower()
+
+    def running(self) -> Counter[int]:
+        """Identity -> processes that have it."""
+        if self._kernel is None:
+            return Counter()
+        return Counter(entry.identity for entry in self._kernel.processes.all().values())
 
     def processes(self, pid: int) -> pb.ProcessesResponse:
         found = (self._process(number, entry) for number, entry in self._entries(pid))

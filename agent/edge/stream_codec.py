@@ -240,6 +240,8 @@ def encode(message: stream.Up, instance_id: bytes) -> bytes:
             up = pb.AgentUp(
                 heartbeat=pb.Heartbeat(sequence=message.sequence, version=message.version)
             )
+        case stream.Report():
+            up = pb.AgentUp(report=pb.Report.FromString(message.body))
         case stream.AskKeys():
             up = pb.AgentUp(resync=pb.Resync(keys=True))
         case _:
