@@ -24,7 +24,12 @@ WEB, DB = 256, 257
 
 def status(**changed: Any) -> local_pb2.StatusResponse:
     """Of a host where all is well."""
-    well: dict[str, Any] = {"state": "in_sync", "summary": "In force.", "hooks_attached": 9, "hooks_expected": 9}
+    well: dict[str, Any] = {
+        "state": "in_sync",
+        "summary": "In force.",
+        "hooks_attached": 9,
+        "hooks_expected": 9,
+    }
     return local_pb2.StatusResponse(**(well | changed))
 
 
