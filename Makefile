@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 PYTHON := .venv/bin/python
 C_FILES := $(wildcard bpf/*.c bpf/*.h bench/*.c)
+# Tests that load nothing into the kernel run in two processes; the controller's are dealt out by file,
+# because a file's tests share a controller that runs.
+UNIT := -n 2 --dist worksteal tests/unit
+STORE := -n 2 --dist loadfile tests/store tests/server tests/control
 
 .PHONY: help setup demo test test-vm test-vagrant unit store kernel systemd soak check format proto lock bench deb clean
 
@@ -16,10 +20,10 @@ demo: setup ## two hosts on this machine, real programs, real agents, real refus
 test: setup unit store kernel systemd ## the tests but for those of other machines (root)
 
 unit: setup ## tests that need no root, in seconds
-	@$(PYTHON) -m pytest -q tests/unit
+	@$(PYTHON) -m pytest -q $(UNIT)
 
 store: setup ## the controller: its store on both databases, its server, its streams
-	@$(PYTHON) -m pytest -q tests/store tests/server tests/control
+	@$(PYTHON) -m pytest -q $(STORE)
 
 kernel: setup ## tests with real programs in the kernel (root)
 	@$(PYTHON) -m pytest -q tests/kernel
@@ -45,7 +49,7 @@ check: setup ## format, lint, types, generated code, unit tests
 	@$(PYTHON) -m mypy
 	@$(PYTHON) proto/generate.py --check
 	@scripts/check-vagrantfile
-	@$(PYTHON) -m pytest -q tests/unit
+	@$(PYTHON) -m pytest -q $(UNIT)
 
 format: setup ## put every file into the house's format
 	@$(PYTHON) -m ruff check -q --fix-only . ; $(PYTHON) -m ruff format -q .

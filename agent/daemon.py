@@ -1,21 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one loop: events from the edges to core, commands from core to the edges.
 
-Short commands are carried out at once; what takes long (loading, applying, walking, writing the
-cache) goes to one worker, in order, so that a process which asks who it is never waits for a
-policy to be compiled. This is the only place that catches broadly: whatever nobody foresaw ends
-the daemon with its trace in the log, the service manager starts it again, and enforcement in the
-kernel never stopped.
+Short commands are carried out at once; what takes long goes to one worker, in order, so that a
+process which asks who it is never waits for a policy to be compiled. This is the only place that
+catches broadly: whatever nobody foresaw ends the daemon with its trace in the log, the service
+manager starts it again, and enforcement in the kernel never stopped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
-import sys
-import time
 import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -28,22 +24,10 @@ from agent.config import Config
 from agent.core import commands, events, stream
 from agent.core.agent import Agent
 from agent.core.commands import Command
-from agent.core.compile import PolicyTooLarge
 from agent.core.control import Control
 from agent.core.events import Event
-from agent.edge import (
-    cache_file,
-    cgroups,
-    clock,
-    loader_child,
-    local_server,
-    logs,
-    scheduling,
-    sd_notify,
-)
-from agent.edge.bpffs import BpffsError
+from agent.edge import cgroups, clock, loader_child, local_server, logs, sd_notify, turns
 from agent.edge.control_link import ControlLink
-from agent.edge.file_watch import FileWatch
 from agent.edge.flow_feed import FlowFeed
 from agent.edge.flow_log import FlowLog
 from agent.edge.flow_shipper import FlowShipper
@@ -51,36 +35,19 @@ from agent.edge.hasher import Hasher
 from agent.edge.kernel import Kernel, Place
 from agent.edge.libbpf import BpfError
 from agent.edge.local_view import LocalView
+from agent.edge.policy_cache import PolicySource
 from agent.edge.procfs import ProcessReader
 from agent.edge.refuser import Refuser
 from agent.edge.ringbuf import RingBuffer
 from agent.edge.snapshot_source import SnapshotSource
+from agent.edge.snapshot_watch import SnapshotWatch
 from agent.edge.tagger import Tagger
 from agent.edge.telemetry import Telemetry
+from agent.edge.worker import Worker
 
-POLL_SECONDS = 1.0
 TICK_SECONDS = 5.0
 VERIFY_SECONDS = 2.0
 """How long enforcement can be absent without anybody's knowledge; a look takes a millisecond."""
-SWITCH_INTERVAL = 0.0002
-"""Reading the facts of a process takes some fifteen system calls, and after each the loop must get
-the interpreter back from a policy that is being compiled: with the usual 5 ms a held connection
-would wait for long."""
-
-
-def _settle_memory() -> None:
-    """What the start has made stays: the collector need not look through it again, for which it
-    would stop the loop for tens of milliseconds while processes wait for their identity."""
-    gc.collect()
-    gc.freeze()
-
-
-def _ask_for_short_turns() -> None:
-    try:
-        scheduling.ask_for_short_turns()
-    except OSError as error:
-        logs.write("warning", "cannot ask the scheduler for short turns, ignoring",
-                   [("reason", error.strerror)])  # fmt: skip
 
 
 class Daemon:
@@ -93,12 +60,21 @@ class Daemon:
         self._config = config
         self._config_path = config_path
         self._place = place
-        self._link = _link(config, self._tell) if key is None else None
+        self._link: ControlLink | None = None
+        self._watch: SnapshotWatch | None = None
+        source: SnapshotSource | PolicySource
+        if key is None:
+            self._link = _link(config, self._tell)
+            source = self._link.source
+        else:
+            assert config.snapshot is not None, "the key is that of snapshot files"
+            source = SnapshotSource(config.snapshot, config.cache, key, config.host_name)
+            self._watch = SnapshotWatch(source, config.snapshot, self._tell)
+        self._worker = Worker(config.cache, place, source, self._tell)
         self._agent = Agent(Control(self._link.enrolled()) if self._link else None)
         host_name = self._link.host_name if self._link else config.host_name
         self._reader = ProcessReader(place.root, place.mount)
         self._hasher = Hasher(self._reader.hashes, self._tell)
-        self._source = _file_source(config, key)
         self._view = LocalView(config.instance, host_name, self._agent, self._reader)
         shipper = _shipper(config, self._link, self._view)
         log = FlowLog(config.flow_history, self._observers_changed)
@@ -115,24 +91,24 @@ class Daemon:
 
     async def run(self) -> int:
         """Until told to stop; returns the exit status."""
-        sys.setswitchinterval(SWITCH_INTERVAL)
-        _ask_for_short_turns()
+        turns.shorten()
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[int] = self._loop.create_future()
-        self._work: asyncio.Queue[Callable[[], Awaitable[Event | None]]] = asyncio.Queue()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(
                 number, self._tell, events.StopRequested(signal.Signals(number).name)
             )
-        self._open_file_watch()
+        if self._watch is not None:
+            self._opened.enter_context(contextlib.closing(self._watch))
+            self._watch.open()
         service = local_server.LocalService(self._view, self._flows.log)
         server = await local_server.serve(self._config.socket, service)
         self._opened.enter_context(contextlib.closing(self._telemetry))
         tasks = [
             asyncio.create_task(self._guard(part), name=part.__name__)
             for part in (
-                self._work_on,
-                self._watch,
+                self._worker.work,
+                *((self._watch.poll,) if self._watch else ()),
                 self._tick,
                 self._hasher.work,
                 self._guard_datapath,
@@ -162,41 +138,13 @@ class Daemon:
         except Exception:
             self._crash()
 
-    async def _work_on(self) -> None:
-        """The worker: one long command after the other."""
-        while True:
-            job = await self._work.get()
-            event = await job()
-            if event is not None:
-                self._tell(event)
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            self._look_at_snapshot()
-
-    def _look_at_snapshot(self) -> None:
-        if self._source is not None and self._source.changed():
-            self._tell(events.SnapshotChanged())
-
-    def _open_file_watch(self) -> None:
-        if self._config.snapshot is None:
-            return
-        watch = self._opened.enter_context(contextlib.closing(FileWatch(self._config.snapshot)))
-        if watch.fileno() >= 0:
-            self._loop.add_reader(watch.fileno(), self._file_stirred, watch)
-            self._opened.callback(self._loop.remove_reader, watch.fileno())
-
-    def _file_stirred(self, watch: FileWatch) -> None:
-        watch.drain()
-        self._look_at_snapshot()
-
     async def _tick(self) -> None:
         setting = clock.SettingWatch()
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            if self._source is not None and setting.was_set():
-                self._tell(events.SnapshotChanged())  # what was of the future may be good now
+            was_set = setting.was_set()  # what was of the future may be good now
+            if self._watch is not None and (was_set or self._watch.starved):
+                self._tell(events.SnapshotChanged())
             self._flows.refresh_clock()
             if self._loaded:
                 self._kernel.refresh_clock()
@@ -208,10 +156,7 @@ class Daemon:
         while True:
             await asyncio.sleep(VERIFY_SECONDS)
             if self._loaded:
-                self._tell(await self._verify())
-
-    async def _verify(self) -> Event:
-        return await asyncio.to_thread(self._kernel.verify)
+                self._tell(await self._worker.verify())
 
     def _look_for_losses(self) -> None:
         try:
@@ -283,42 +228,23 @@ class Daemon:
 
     def _execute_rare(self, command: Command) -> None:
         match command:
-            case commands.ReadSnapshot():
-                self._work.put_nowait(lambda: self._read_snapshot(command))
             case commands.Load():
-                self._work.put_nowait(self._load)
-            case commands.Attach():
-                self._work.put_nowait(self._attach)
-            case commands.ApplyPolicy():
-                self._work.put_nowait(lambda: self._apply(command))
-            case commands.WalkProcesses():
-                self._work.put_nowait(lambda: asyncio.to_thread(self._tagger.walk, command))
-            case commands.WalkSockets(pid=None):
-                self._work.put_nowait(lambda: asyncio.to_thread(self._tagger.walk_sockets, command))
-            case commands.TagSockets():
-                self._work.put_nowait(lambda: asyncio.to_thread(self._tagger.tag_sockets, command))
-            case commands.SweepExecutables():
-                self._work.put_nowait(lambda: asyncio.to_thread(self._sweep))
-            case commands.EndAdoption():
-                self._work.put_nowait(self._end_adoption)
-            case commands.WriteCache():
-                self._work.put_nowait(lambda: self._write_cache(command))
+                self._worker.put(self._load)
             case commands.SetObserve():
                 self._observe = command.on
                 if self._loaded:
                     self._kernel.set_observe(on=command.on)
-            case commands.Verify():
-                self._work.put_nowait(self._verify)
-            case commands.Repair():
-                self._work.put_nowait(self._repair)
             case commands.Stop():
                 self._end(command.code)
             case commands.BeginControl() | stream.StreamCommand():
                 self._execute_control(command)
-            case _:
-                if isinstance(command, commands.NotifyReady):
-                    _settle_memory()
+            case commands.NotifyReady():
+                turns.settle_memory()
                 sd_notify.carry_out(command)
+            case commands.NotifyStatus() | commands.FeedWatchdog():
+                sd_notify.carry_out(command)
+            case _:
+                self._worker.take(command)
 
     def _execute_control(self, command: commands.BeginControl | stream.StreamCommand) -> None:
         assert self._link is not None, "only with a controller is it wished for"
@@ -327,7 +253,7 @@ class Daemon:
             return
         job = self._link.execute(command)
         if job is not None:
-            self._work.put_nowait(job)
+            self._worker.put(job)
 
     async def _load(self) -> Event:
         try:
@@ -343,6 +269,7 @@ class Daemon:
         self._kernel.prepare()
         self._kernel.set_observe(on=self._observe)
         self._tagger = Tagger(self._reader, self._kernel.processes, self._hasher, self._place.pins)
+        self._worker.open(self._kernel, self._tagger)
         self._view.open(self._kernel, self._place.pins)
         refuser = Refuser(self._place.pins.maps, on=self._config.refuse == "reject")
         self._opened.enter_context(contextlib.closing(refuser))
@@ -363,48 +290,6 @@ class Daemon:
         except Exception:
             self._crash()
 
-    async def _read_snapshot(self, command: commands.ReadSnapshot) -> Event:
-        if self._source is None:
-            assert self._link is not None, "policy comes from a file or from a controller"
-            return await asyncio.to_thread(self._link.source.read_cache)
-        return await asyncio.to_thread(self._source.read, command.source, command.held)
-
-    async def _apply(self, command: commands.ApplyPolicy) -> Event:
-        try:
-            return await asyncio.to_thread(self._kernel.apply, command.snapshot)
-        except (BpfError, ValueError) as error:
-            too_large = isinstance(error, PolicyTooLarge)
-            return events.PolicyNotApplied(command.snapshot.version, str(error), too_large)
-
-    def _sweep(self) -> None:
-        self._kernel.processes.forget_cgroups(self._place.root)
-
-    async def _end_adoption(self) -> Event:
-        return events.AdoptionEnded(self._kernel.end_adoption())
-
-    async def _attach(self) -> Event:
-        try:
-            await asyncio.to_thread(self._kernel.attach)
-        except BpfError as error:
-            return events.AttachFailed(str(error))
-        return events.Attached()
-
-    async def _repair(self) -> Event:
-        started = time.monotonic()
-        try:
-            await asyncio.to_thread(self._kernel.repair)
-        except (OSError, BpffsError) as error:
-            return events.NotRepaired(str(error))
-        return events.Repaired(time.monotonic() - started)
-
-    async def _write_cache(self, command: commands.WriteCache) -> None:
-        path = self._config.cache
-        try:
-            await asyncio.to_thread(cache_file.write_atomically, path, command.content)
-        except OSError as error:
-            logs.write("warning", "cannot write the policy cache, ignoring",
-                       [("path", path), ("reason", error.strerror)])  # fmt: skip
-
 
 def _link(config: Config, tell: Callable[[Event], None]) -> ControlLink:
     return ControlLink(
@@ -414,9 +299,3 @@ def _link(config: Config, tell: Callable[[Event], None]) -> ControlLink:
 
 def _shipper(config: Config, link: ControlLink | None, view: LocalView) -> FlowShipper | None:
     return FlowShipper(link.ask, view.names_under) if link and config.ship_flows else None
-
-
-def _file_source(config: Config, key: Ed25519PublicKey | None) -> SnapshotSource | None:
-    if key is None or config.snapshot is None:
-        return None
-    return SnapshotSource(config.snapshot, config.cache, key, config.host_name)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many agents in one process: `python -m bench.fleet_agents FOLDER INDEX COUNT`, driven by lines of
-JSON on stdin, answering with lines of JSON: for each agent the moment at which it was done.
+JSON on stdin, answering with lines of JSON: for each kind of message that was asked for, the moment
+at which each agent had it.
 
 Each is a real mTLS stream of its own connection and says what an agent says. It verifies nothing
 and compiles nothing: what an agent does with a policy is measured elsewhere.
@@ -9,6 +10,7 @@ and compiles nothing: what an agent does with a policy is measured elsewhere.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import pickle
 import random
@@ -35,6 +37,9 @@ OPTIONS = (("grpc.max_receive_message_length", 65 * 1024 * 1024),
 failed: Counter[str] = Counter()
 """Attempts, by how they ended."""
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 60.0
+YOUNG = 100_000
+"""Objects after which garbage is looked for. At Python's 700, a third of what thousands of agents
+in one process cost was that; an agent of its own has no such heap."""
 
 
 class Agent:
@@ -52,7 +57,7 @@ class Agent:
         self._writing = asyncio.Lock()
 
     def wait(self, kind: str) -> asyncio.Future[float]:
-        """When a message of this kind comes next."""
+        """When a message of this kind comes next, and is answered."""
         found = self._waits[kind] = asyncio.get_running_loop().create_future()
         return found
 
@@ -123,10 +128,13 @@ class Agent:
         if kind in ("host_record", "keys", "policy"):
             ack = self._take(kind, getattr(down, kind))
             await self._say(call, pb.AgentUp(ack=ack))
-        found = self._waits.get(kind or "")
+        self._done(kind or "")
+        return down.going_away.retry_after_ms / 1000 if kind == "going_away" else None
+
+    def _done(self, kind: str) -> None:
+        found = self._waits.get(kind)
         if found is not None and not found.done():
             found.set_result(time.monotonic())
-        return down.going_away.retry_after_ms / 1000 if kind == "going_away" else None
 
     def _take(self, kind: str, body: Any) -> pb.Ack:
         if kind == "host_record":
@@ -160,19 +168,22 @@ async def tell(index: int, what: str, waits: Sequence[asyncio.Future[float]]) ->
 async def main(folder: Path, index: int, count: int) -> None:
     agents = [Agent(one) for one in pickle.loads((folder / IDENTITIES).read_bytes())[index::count]]
     running: list[asyncio.Task[None]] = []
+    gc.freeze()
+    gc.set_threshold(YOUNG, 20, 20)
     while line := await asyncio.to_thread(sys.stdin.readline):
         command = json.loads(line)
-        kind = "confirm" if command["do"] == "confirm" else "in_sync"
-        waits = [agent.wait(kind) for agent in agents]
         if command["do"] == "connect":
             starts = [random.uniform(0, command["seconds"]) for _ in agents]
             running = [
                 asyncio.create_task(agent.run(command["address"], start))
                 for agent, start in zip(agents, starts, strict=True)
             ]
-        telling = asyncio.create_task(tell(index, command["do"], waits))
-        done = await asyncio.gather(*waits)
-        telling.cancel()
+        done = []
+        waits = {kind: [agent.wait(kind) for agent in agents] for kind in command["until"]}
+        for kind, futures in waits.items():
+            telling = asyncio.create_task(tell(index, f"{command['do']}, {kind}", futures))
+            done.append(await asyncio.gather(*futures))
+            telling.cancel()
         print(json.dumps(done), flush=True)
     for task in running:
         task.cancel()

@@ -42,6 +42,7 @@ class Site:
             row = fleet.join(self._storage, f"h{number}", number, labels)
             identities.append(fleet.identity(self._storage, row, seconds=86_400))
         (folder / IDENTITIES).write_bytes(pickle.dumps(identities))
+        self.operator = fleet.administrator(self._storage, "olga")
 
     @property
     def pid(self) -> int:
@@ -57,9 +58,9 @@ class Site:
     def kill(self) -> None:
         self._process.kill()
 
-    def change(self, number: int) -> None:
-        """Returns when it is committed."""
-        fleet.apply(self._storage, RULE.format(2000 + number))
+    def change(self, number: int) -> int:
+        """Returns the version when it is committed."""
+        return fleet.apply(self._storage, RULE.format(2000 + number)).version
 
     def close(self) -> None:
         self._process.__exit__(None, None, None)

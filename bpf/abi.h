@@ -5,10 +5,16 @@
 // file and holds sizes, offsets and constants equal.
 //
 // Rules: natural alignment, padding written out, no bit fields. Numbers are in host byte order
-// unless a field says otherwise; addresses are 16 bytes in network order, IPv4 as mapped IPv6.
+// unless a field says otherwise, and the host's is little-endian: so the Python half writes keys,
+// and the datapath reads parts of numbers. Addresses are 16 bytes in network order, IPv4 as mapped
+// IPv6.
 
 #ifndef CORDON_ABI_H
 #define CORDON_ABI_H
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "Cordon runs on little-endian machines only: this one would misread its maps and verdicts"
+#endif
 
 // Reserved identities (agent.core.model.Identity).
 #define ID_NONE 0

@@ -20,7 +20,14 @@ from controller.documents import (
     Segment,
     Workload,
 )
-from controller.placement import Host, Sites, check_ties, check_workloads, warn_homeless
+from controller.placement import (
+    Host,
+    Sites,
+    alternatives,
+    check_ties,
+    check_workloads,
+    warn_homeless,
+)
 from controller.problems import Problem
 from controller.rules import Statement, statements
 from controller.selectors import Resolver
@@ -47,6 +54,20 @@ def examine(revision: Revision, numbers: Mapping[str, int], hosts: Sequence[Host
         problems=[*problems, *resolver.problems],
         warnings=[*warnings, *_warn_managed_addresses(found, hosts)],
     )
+
+
+def ties_by_labels(revision: Revision, before: Host, after: Host) -> list[Problem]:
+    """Ties between workloads that a host with other labels brings about.
+
+    before, after: the same host. Those that it has now were told, or came with it.
+    """
+    here = [
+        (workload, placed)
+        for workload, placed in revision.of(Workload)
+        if alternatives(workload, after.labels)
+    ]
+    known = set(check_ties(here, Sites([before])))
+    return [tie for tie in check_ties(here, Sites([after])) if tie not in known]
 
 
 def without_expired(revision: Revision, now: int) -> tuple[Revision, list[Problem]]:

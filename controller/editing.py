@@ -116,28 +116,29 @@ class Shelf:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._items: Items = {}
+        self._learnt: Items = {}
 
     def items(self, rows: Sequence[DocumentRow]) -> Items:
         """Raises InputRefused for one that this version does not understand."""
         with self._lock:
-            known = self._items
-        found = {}
-        for row in rows:
-            item = known.get((row.kind, row.name))
-            if item is None or item.row.text != row.text:
-                item = Item(row, read_row(row))
-            elif item.row != row:
-                item = Item(row, _first_line(item.placed.document, row))
-            found[item.key] = item
+            shelves = self._items, self._learnt
+        found = {(row.kind, row.name): _item(row, shelves) for row in rows}
         with self._lock:
             self._items = found
         return found
 
+    def read(self, row: DocumentRow) -> Placed:
+        """One that is in the store or was learnt last. Raises as `items`."""
+        with self._lock:
+            shelves = self._items, self._learnt
+        return _item(row, shelves).placed
+
     def learn(self, items: Iterable[Item]) -> None:
         """What was read from files is not read again when it comes back from the store. Of its
         lines only the first is kept, as of what is read there."""
+        learnt = {item.key: _bare(item) for item in items}
         with self._lock:
-            self._items = {**self._items, **{item.key: _bare(item) for item in items}}
+            self._learnt = learnt
 
     def older(self, rows: Sequence[DocumentRow], newest: Items) -> Items:
         """Of an old revision; those that are the same now are those of now."""
@@ -147,6 +148,19 @@ class Shelf:
             same = now is not None and now.row.text == row.text
             found[row.kind, row.name] = now if same and now else Item(row, read_row(row))
         return found
+
+
+def _item(row: DocumentRow, shelves: Iterable[Items]) -> Item:
+    """The row's, read if it stands on none of the shelves."""
+    for known in shelves:
+        item = known.get((row.kind, row.name))
+        if item is None or item.row.text != row.text:
+            continue
+        if item.row == row:
+            return item
+        moved = (item.row.file, item.row.line) != (row.file, row.line)
+        return Item(row, _first_line(item.placed.document, row) if moved else item.placed)
+    return Item(row, read_row(row))
 
 
 def _bare(item: Item) -> Item:

@@ -6,16 +6,16 @@ store and changes nothing; runs in a thread, for a fleet has many documents.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller.allocations import Allocations, AllocationsError
-from controller.checking import cut_off, examine, without_expired
+from controller.checking import cut_off, examine, ties_by_labels, without_expired
 from controller.documents import Revision, Workload
 from controller.editing import Edit, Items, Shelf, check_texts, edit, numbered, read_files, without
 from controller.editing import with_files as merge
 from controller.fleet.book import DocumentKey
 from controller.problems import InputRefused, Problem, Source
-from controller.records import DocumentChanges, FleetRows
+from controller.records import DocumentChanges, FleetRows, HostRow, Labels
 from controller.rules import network_keys, rule_keys
 from controller.storage import NotFound, Storage
 from controller.trial import Trial
@@ -52,7 +52,7 @@ class Reviser:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._shelf = Shelf()
-        self._trial = Trial(storage)
+        self._trial = Trial(storage, self._shelf.read)
 
     def with_files(
         self, files: Sequence[tuple[str, bytes]], way: Way, now: int, *, prune: bool
@@ -78,6 +78,19 @@ class Reviser:
         """Raises NotFound, StorageError."""
         rows = self._storage.documents(revision)
         return self._decided(lambda now_: edit(now_, self._shelf.older(rows, now_)), way, now)
+
+    def ties_by_labels(self, before: HostRow, labels: Labels, now: int) -> list[Problem]:
+        """Between which workloads a process of this host could not choose if it had these labels.
+
+        Raises StorageError. Documents that this version does not understand are another's matter.
+        """
+        try:
+            items = self._shelf.items(self._storage.documents())
+        except InputRefused:
+            return []
+        revision = Revision(tuple(item.placed for item in items.values()))
+        after = replace(before, labels=labels)
+        return ties_by_labels(without_expired(revision, now)[0], before, after)
 
     def _decided(self, make: Make, way: Way, now: int) -> Decided:
         rows = self._storage.fleet()
@@ -107,8 +120,8 @@ class Reviser:
             rollback_of=way.rollback_of,
             what=way.what,
         )
-        touched = self._touched(changes, rows, now)
         self._shelf.learn(made.put)
+        touched = self._touched(changes, rows, now)
         return Decided(base, made, (), warnings, touched, changes)
 
     def _touched(self, changes: DocumentChanges, rows: FleetRows, now: int) -> int:

@@ -2,7 +2,8 @@
 """Whom a change would touch: a fleet beside the one that is served, to which it is done and undone.
 
 The served fleet is the loop's and its compiling thread's; this one is slow to make and cheap to
-use, so it stays, and follows the store as the other does.
+use, so it stays, and follows the store as the other does. Most of making it would be reading its
+documents, which the one who asks has read already: he hands them over, and both keep the same ones.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Mapping
 
 from controller.allocations import Allocations
+from controller.fleet.book import Read, read_row
 from controller.fleet.compile import Fleet
 from controller.records import DocumentRow, FleetPart, FleetRows
 from controller.storage import FleetStorage
@@ -21,8 +23,8 @@ Documents = Mapping[tuple[str, str], DocumentRow | None]
 class Trial:
     """For any thread, one at a time."""
 
-    def __init__(self, storage: FleetStorage) -> None:
-        self._storage = storage
+    def __init__(self, storage: FleetStorage, read: Read = read_row) -> None:
+        self._storage, self._read = storage, read
         self._lock = threading.Lock()
         self._fleet: Fleet | None = None
 
@@ -53,7 +55,7 @@ class Trial:
             if complete and not part.everything and part.head == rows.head:
                 fleet.update(part)
                 return fleet
-        fresh = Fleet()
+        fresh = Fleet(self._read)
         fresh.load(rows)
         return fresh
 

@@ -66,13 +66,15 @@ def status_facts(status: pb.StatusResponse) -> list[tuple[str, object]]:
         ("policy", _policy(status)),
         ("policy size", f"{status.rules} rules, {status.entries} kernel entries, "
                         f"{status.workloads} workloads, {status.peers} hosts"),
-        ("hooks", f"{status.hooks_attached} of {status.hooks_expected} attached"),
+        ("hooks", _hooks(status)),
         ("processes", status.processes),
         ("last apply", f"{status.apply_seconds * 1000:.1f} ms" if status.policy_version else ""),
         ("last load", _load(status.load_seconds)),
         ("adoption", _left(status.adoption_seconds_left) if status.policy_version else ""),
         ("uptime", f"{status.uptime_seconds} s"),
     ]  # fmt: skip
+    if status.unseen:
+        facts.append(("CANNOT LOOK", f"whether the hooks are attached: {status.unseen}"))
     if status.tampering:
         facts.append(("TAMPERING", f"{status.tampering} ({status.repairs} repairs since start)"))
     facts.extend((f"mode of {name}", mode) for name, mode in sorted(status.modes.items()))
@@ -84,6 +86,12 @@ def _policy(status: pb.StatusResponse) -> str:
     if not status.policy_version:
         return "none"
     return f"version {status.policy_version}, expires {_date(status.policy_expires)}"
+
+
+def _hooks(status: pb.StatusResponse) -> str:
+    if status.unseen and not status.hooks_attached:
+        return f"unknown of {status.hooks_expected}"
+    return f"{status.hooks_attached} of {status.hooks_expected} attached"
 
 
 def _date(seconds: int) -> str:

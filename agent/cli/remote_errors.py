@@ -67,6 +67,7 @@ ADVICE: Mapping[str, tuple[Exit, str]] = {
     "TOO_MANY": (Exit.REFUSED, "lift one first: `cordonctl quarantine list`"),
     "HOST_EXISTS": (Exit.REFUSED, "revoke the host, or replace it: --replace"),
     "ADDRESS_TAKEN": (Exit.REFUSED, "see which host has it: `cordonctl hosts list`"),
+    "TIE": (Exit.REFUSED, "`cordonctl get workload` shows both"),
     "BOUNDS": (Exit.BAD_INPUT, ""),
     "CSR_INVALID": (Exit.REFUSED, "controller and cordonctl are of versions that do not go well"),
     "RATE_LIMITED": (Exit.UNREACHABLE, "too many attempts came from here: wait{retry}"),

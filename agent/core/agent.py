@@ -6,24 +6,17 @@ and, where there is a policy, before it is in the kernel; processes are adopted 
 attaching, so that none is held for having been there first. After a restart the pins are found in
 place: nothing is ever cleared, the old policy judges until the new one has been built beside it.
 
-It is longer than a room should be: the table of events and the order at start stand here, and what
-becomes of a policy, from a file or from a controller, has not moved to a room of its own yet.
+The table of events and the order at start stand here; what becomes of a policy is `succession`'s.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from agent.core import adoption, attest, events, stream, tagging
+from agent.core import adoption, attest, events, stream
 from agent.core.commands import (
-    ApplyPolicy,
     Attach,
     BeginControl,
     Command,
-    EndAdoption,
-    ForgetExecutables,
     Level,
-    Load,
     NotifyReady,
     NotifyStatus,
     ReadSnapshot,
@@ -33,18 +26,16 @@ from agent.core.commands import (
     TagSockets,
     Verify,
     WalkSockets,
-    WriteCache,
     log,
 )
 from agent.core.control import Control
 from agent.core.events import Event, Source
 from agent.core.guarding import Guarding
-from agent.core.held import NackReason
-from agent.core.intake import Candidate, Intake
 from agent.core.interest import Interest
 from agent.core.model import Action, Snapshot, Workload
 from agent.core.roster import Roster
 from agent.core.standing import Stage, Standing, State
+from agent.core.succession import Succession
 
 SWEEP_TICKS = 6
 """Removed cgroups' executables are forgotten so often: every half a minute."""
@@ -56,28 +47,36 @@ class Agent:
     def __init__(self, control: Control | None = None) -> None:
         """control: the end of the policy stream; None where policy comes from a file."""
         self.control = control
-        self.snapshot: Snapshot | None = None
-        """In force in the kernel, as far as this run knows."""
-        self.applied: events.PolicyApplied | None = None
-        self.apply_seconds = 0.0
-        """Of the policy in force: reading its file to switching the kernel."""
         self.load_seconds = 0.0
         self.standing = Standing(controlled=control is not None)
         self.guarding = Guarding()
-        self._intake = Intake()
         self._told_state: State | None = None
         self._told_summary = ""
         self._loaded = False
         self._attach_pending = False
-        self._adoption_ends = 0.0
         self._ticks = 0
         self._walked = False
         self._ready = False
         self._roster = Roster()
+        self.policy = Succession(control, self.standing, self._roster, self._go_on)
 
     @property
     def state(self) -> State:
         return self.standing.state
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """In force in the kernel, as far as this run knows."""
+        return self.policy.snapshot
+
+    @property
+    def applied(self) -> events.PolicyApplied | None:
+        return self.policy.applied
+
+    @property
+    def apply_seconds(self) -> float:
+        """Of the policy in force: reading its file to switching the kernel."""
+        return self.policy.apply_seconds
 
     @property
     def lifelines(self) -> tuple[str, ...]:
@@ -105,11 +104,11 @@ class Agent:
     def handle(self, event: Event) -> list[Command]:
         """What to do now that `event` has happened."""
         commands = self._dispatch(event)
-        self._follow_control()
+        self.policy.follow_control()
         state, summary = self.state, self.standing.summary
         if state is not self._told_state:
             self._told_state = state
-            level = Level.INFO if state.good else Level.WARNING
+            level = Level.INFO if state.good or self.standing.pending else Level.WARNING
             commands.append(log(level, "state", state=state.value))
         if summary != self._told_summary:
             self._told_summary = summary
@@ -127,11 +126,13 @@ class Agent:
             case events.ProcessStarted():
                 return [WalkSockets(event.pid)]
             case events.FactsNotRead():
-                return tagging.tag_unreadable(event)
+                return self._roster.on_not_read(event)
             case events.ExecutableHashed():
                 return self._roster.on_hashed(event)
             case events.ProcessesWalked():
                 return self._on_walked(event)
+            case events.ProcessesNotWalked():
+                return self._roster.on_not_walked(event)
             case events.SocketsWalked():
                 return self._on_sockets(event)
             case events.ReportsLost():
@@ -164,17 +165,17 @@ class Agent:
                 self.standing.at, self.standing.stage = event.at, Stage.LOADING
                 return [ReadSnapshot(Source.CACHE, None)]
             case events.SnapshotChanged():
-                return [ReadSnapshot(Source.FILE, self._intake.held)]
+                return self.policy.read_file()
             case events.SnapshotRead():
-                return self._on_snapshot(event)
+                return self.policy.on_snapshot(event)
             case events.SnapshotRefused():
-                return self._on_refused(event)
+                return self.policy.on_refused(event)
             case events.SnapshotMissing():
-                return self._on_missing(event)
+                return self.policy.on_missing(event)
             case events.PolicyApplied():
-                return self._on_applied(event)
+                return self.policy.on_applied(event)
             case events.PolicyNotApplied():
-                return self._on_not_applied(event)
+                return self.policy.on_not_applied(event)
             case _:
                 return self._dispatch_datapath(event)
 
@@ -187,7 +188,7 @@ class Agent:
             case events.SocketsTagged():
                 return _on_sockets_tagged(event)
             case events.AdoptionEnded():
-                return self._on_adoption_ended(event)
+                return self.policy.on_adoption_ended(event)
             case events.Attached():
                 self._attach_pending = False
                 return [
@@ -207,54 +208,7 @@ class Agent:
             case _:
                 raise AssertionError(f"Unexpected event: {event}")
 
-    # Snapshots. The cache is read first, for it is what the file is measured by.
-
-    def _after_read(self, source: Source) -> list[Command]:
-        if source is Source.CACHE:
-            if self.control is not None:
-                return [Load()]
-            return [ReadSnapshot(Source.FILE, self._intake.held), Load()]
-        return self._apply_next()
-
-    def _on_snapshot(self, event: events.SnapshotRead) -> list[Command]:
-        candidate = Candidate(
-            event.source, event.snapshot, event.content, event.digest, event.seconds
-        )
-        if self.control is not None:
-            self.control.read(event)
-            self._intake.put(candidate)
-            return self._after_read(event.source)
-        refused = self._intake.offer(candidate)
-        if refused:
-            return self._on_refused(events.SnapshotRefused(event.source, refused))
-        if event.source is Source.FILE:
-            self.standing.file_is_good(event.digest)
-        return self._after_read(event.source)
-
-    def _on_refused(self, event: events.SnapshotRefused) -> list[Command]:
-        if event.source is Source.CACHE:
-            said = log(
-                Level.WARNING, "the policy cache is not usable, ignoring", reason=event.reason
-            )
-            return [said, *self._after_read(event.source)]
-        if event.source is Source.CONTROLLER:
-            assert self.control is not None, "it has asked"
-            refused = self.control.not_applied(NackReason.CONTENT, event.reason)
-            return [*refused, *self._apply_next()]
-        if self._intake.has_lost(event.held):
-            return [ReadSnapshot(Source.FILE, self._intake.held)]
-        self.standing.file_is_refused(event.reason)
-        return [
-            log(Level.WARNING, "snapshot refused, the last good one stays", reason=event.reason)
-        ]
-
-    def _on_missing(self, event: events.SnapshotMissing) -> list[Command]:
-        if event.source is Source.CACHE:
-            return self._after_read(event.source)
-        self.standing.file_is_missing()
-        return [log(Level.WARNING, "no snapshot file, waiting for one", path=event.path)]
-
-    # Loading, applying, attaching.
+    # Loading, attaching.
 
     def _on_loaded(self, event: events.Loaded) -> list[Command]:
         self.load_seconds = event.seconds
@@ -267,81 +221,11 @@ class Agent:
             seconds=round(event.seconds, 3),
             attach_pending="yes" if event.attach_pending else "no",
         )
-        return [said, *(self._apply_next() or self._go_on())]
-
-    def _apply_next(self) -> list[Command]:
-        """One at a time, and never before the load."""
-        if not self._loaded:
-            return []
-        candidate = self._intake.take()
-        return [ApplyPolicy(candidate.snapshot)] if candidate is not None else []
-
-    def _on_applied(self, event: events.PolicyApplied) -> list[Command]:
-        done = self._intake.succeed()
-        self._put_in_force(done, event)
-        said = log(
-            Level.INFO,
-            "policy in force",
-            version=event.version,
-            entries=event.entries,
-            serial=event.generation >> 16,
-            seconds=round(self.apply_seconds, 4),
-        )
-        commands: list[Command] = [said]
-        if self.control is not None:
-            commands += self.control.applied(event)
-        if done.source is Source.FILE:
-            commands.append(WriteCache(done.content))
-        return [*commands, ForgetExecutables(), *self._apply_next(), *self._go_on()]
-
-    def _put_in_force(self, done: Candidate, event: events.PolicyApplied) -> None:
-        self.snapshot, self.applied = done.snapshot, event
-        self.apply_seconds = done.seconds + event.seconds
-        self.standing.in_force(done.snapshot.version, done.snapshot.expires)
-        self._adoption_ends = event.adoption_ends
-        self._roster.put_in_force(done.snapshot)
-
-    def _on_not_applied(self, event: events.PolicyNotApplied) -> list[Command]:
-        failed = self._intake.fail()
-        said = log(
-            Level.ERROR,
-            "policy not applied, what was in force stays",
-            version=event.version,
-            reason=event.reason,
-        )
-        refused = self._tell_control(failed.source, event)
-        after = self._apply_next() or self._go_on()
-        if self.control is not None:
-            return [said, *refused, *after]
-        if self.standing.is_of_file(failed.digest):
-            self.standing.file_is_refused(event.reason)
-            return [said, *after]
-        # The file was measured by what is not to be.
-        return [said, *after, ReadSnapshot(Source.FILE, self._intake.held)]
-
-    def _tell_control(self, source: Source, event: events.PolicyNotApplied) -> list[Command]:
-        if self.control is None:
-            return []
-        if source is Source.CACHE:
-            self.control.cache_not_applied()
-            return []
-        reason = NackReason.TOO_LARGE if event.too_large else NackReason.KERNEL
-        return self.control.not_applied(reason, event.reason)
+        return [said, *self.policy.begin()]
 
     def _begin_control(self, event: events.ControlMayBegin) -> list[Command]:
         assert self.control is not None, "only with one is it told"
         return self.control.begin(event.at, event.unix, event.random)
-
-    def _follow_control(self) -> None:
-        """Where policy comes from a controller, it is what the standing says of the file."""
-        if self.control is None:
-            return
-        if self.control.refused:
-            self.standing.file_is_refused(self.control.refused)
-        elif self.control.in_sync:
-            self.standing.file_is_good(b"")
-        else:
-            self.standing.file_is_missing()
 
     def _go_on(self) -> list[Command]:
         """After loading and after each policy: adopt processes, then their sockets."""
@@ -389,23 +273,13 @@ class Agent:
         self.standing.suspended = self.guarding.suspended
         return commands
 
-    # Sockets older than the first policy.
-
     def _on_tick(self, at: float) -> list[Command]:
         self.standing.at = at
-        commands: list[Command] = []
+        commands = self._roster.look_again()
         self._ticks += 1
         if self._loaded and self._ticks % SWEEP_TICKS == 0:
             commands.append(SweepExecutables())
-        if self._adoption_ends and at >= self._adoption_ends:
-            self._adoption_ends = 0.0
-            commands.append(EndAdoption())
-        return commands
-
-    def _on_adoption_ended(self, event: events.AdoptionEnded) -> list[Command]:
-        if self.applied is not None:
-            self.applied = replace(self.applied, generation=event.generation)
-        return [log(Level.INFO, "the grace of adopted connections is over, they are judged")]
+        return [*commands, *self.policy.on_tick(at)]
 
 
 def _give_up(message: str, reason: str) -> list[Command]:

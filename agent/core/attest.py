@@ -103,7 +103,7 @@ class Check:
         return f"{self.selector}={self.found}"
 
 
-Rank = tuple[bool, bool, bool, bool, bool, int]
+Rank = tuple[bool, bool, bool, bool, bool, bool, int]
 
 
 def units_of(cgroup: str) -> tuple[str, ...]:
@@ -182,11 +182,17 @@ def _best_alternative(
 
 
 def specificity(selector: Selector) -> Rank:
-    """Compared in the order sha256, exe, unit or container, cgroup, user; then by their number."""
+    """Compared in the order sha256, exe, unit or container, a slice around it, cgroup, user; then
+    by their number.
+
+    A pattern that ends in .slice matches slices alone, and whatever unit runs in them says more.
+    """
+    around = selector.unit is not None and selector.unit.endswith(_SLICE)
     asked = (
         selector.sha256,
         selector.exe,
-        selector.unit or selector.container,
+        selector.container if around else selector.unit or selector.container,
+        selector.unit if around else None,
         selector.cgroup,
         selector.user or selector.group,
     )
@@ -199,8 +205,9 @@ def specificity(selector: Selector) -> Rank:
         selector.user,
         selector.group,
     )
-    first, second, third, fourth, fifth = (value is not None for value in asked)
-    return first, second, third, fourth, fifth, sum(value is not None for value in fields)
+    first, second, third, fourth, fifth, sixth = (value is not None for value in asked)
+    number = sum(value is not None for value in fields)
+    return first, second, third, fourth, fifth, sixth, number
 
 
 def _match(facts: Facts, place: _Place, selector: Selector) -> tuple[str, ...] | None:

@@ -176,12 +176,16 @@ class FactsRead(Event):
 
 @dataclass(frozen=True, slots=True)
 class FactsNotRead(Event):
-    """The process lives and its facts could not be read."""
+    """The process lives and its facts could not be read.
+
+    again: we lacked what it takes to look, so another look may tell.
+    """
 
     report: ProcessReport
     before: Process | None
     reason: str
     now_ns: int
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +212,13 @@ class ProcessesWalked(Event):
     living: frozenset[int]
     actual: Mapping[int, Process]
     now_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessesNotWalked(Event):
+    """We lacked the descriptors or the memory to look at processes: of none is anything known."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +264,12 @@ class Verified(Event):
 
     missing: names of hooks and pins that are not as they should be.
     suspended: an administrator detached the hooks that judge, which are not missing then.
+    unseen: why it could not be asked; what is missing is not known then. Empty if it was.
     """
 
     missing: tuple[str, ...]
     suspended: bool = False
+    unseen: str = ""
 
 
 @dataclass(frozen=True, slots=True)

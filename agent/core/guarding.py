@@ -4,7 +4,8 @@
 An attach that once succeeded proves nothing later: pins can be wiped, links detached by a tool, the
 BPF file system unmounted, and all of these leave traffic open. So the daemon asks the kernel every
 few seconds, and only an answer without fault feeds the service manager's watchdog: a daemon that
-can neither find its programs nor put them back is started again.
+can neither find its programs nor put them back is started again. So is one that for long has lacked
+the descriptors or the memory to look: that is no tampering, and nothing is put back for it.
 """
 
 from __future__ import annotations
@@ -26,17 +27,21 @@ class Guarding:
         processes stays and is mended on.
     repairs: how often something had to be put back since the agent started.
     last: the sentence of the last finding; empty if there never was one.
+    unseen: why the last look could not be made; empty if it was.
     """
 
     verified: bool = False
     suspended: bool = False
     repairs: int = 0
     last: str = ""
+    unseen: str = ""
     _repairing: bool = False
 
     def on_verified(self, event: Verified) -> list[Command]:
-        self.verified = not event.missing and not event.suspended
-        said = self._tell_suspension(event.suspended)
+        self.verified = not (event.missing or event.suspended or event.unseen)
+        said = [*self._tell_suspension(event.suspended), *self._tell_unseen(event.unseen)]
+        if event.unseen:
+            return said
         if not event.missing:
             return [*said, FeedWatchdog()]
         if self._repairing:
@@ -68,6 +73,16 @@ class Guarding:
         if not suspended:
             return [Log(Level.INFO, "resumed by an administrator")]
         return [Log(Level.WARNING, "suspended by an administrator, all traffic passes")]
+
+    def _tell_unseen(self, reason: str) -> list[Command]:
+        """Once, however many looks fail."""
+        before, self.unseen = self.unseen, reason
+        if bool(reason) is bool(before):
+            return []
+        if not reason:
+            return [Log(Level.INFO, "enforcement can be looked at again")]
+        message = "cannot look whether enforcement stands, will retry at the next check"
+        return [Log(Level.WARNING, message, (("reason", reason),))]
 
 
 def _named(missing: tuple[str, ...]) -> str:

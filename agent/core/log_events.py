@@ -24,6 +24,7 @@ EVENTS = {
     "policy not applied, what was in force stays": "policy_not_applied",
     "identity conflict": "identity_conflict",
     "cannot attest a process, it counts as host": "attestation_failed",
+    "cannot look at processes, will retry at the next tick": "processes_not_read",
     "cannot serve metrics, ignoring": "metrics_not_served",
     "metrics can be read, or their password overheard, by the network: set "
     "metrics_users, metrics_certificate and metrics_key": "metrics_exposed",
@@ -36,6 +37,8 @@ EVENTS = {
     "enforcement was tampered with, putting it back": "tampered",
     "enforcement is back": "repaired",
     "enforcement cannot be put back, will retry at the next check": "not_repaired",
+    "cannot look whether enforcement stands, will retry at the next check": "not_looked",
+    "enforcement can be looked at again": "looked_again",
     "suspended by an administrator, all traffic passes": "suspended",
     "resumed by an administrator": "resumed",
     "uninstalled by an administrator, all traffic passes": "uninstalled",

@@ -3,7 +3,9 @@
 
 The kernel asks about one process, a walk about all. Most answers follow at once; one that hangs on
 the content of an executable is put off: the process is `pending` until its hash is there, and the
-kernel's hold limit sees to it that nobody waits for longer than the policy says.
+kernel's hold limit sees to it that nobody waits for longer than the policy says. Whom we could not
+look at for want of descriptors or memory is `host` until there is enough again: every tick tries a
+walk, which ends at the first process that it cannot open.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ class Roster:
         self._walks = 0
         self._adopting = False
         self._told: set[str] = set()
+        self._missed = False  # somebody is not what he should be, for we could not look
+        self._blind = False  # so that it is told once
 
     def put_in_force(self, snapshot: Snapshot) -> None:
         limit = snapshot.settings.hash_limit_mib << 20
@@ -100,6 +104,22 @@ class Roster:
     def _hash(self, report: ProcessReport, facts: Facts) -> HashExecutable:
         return HashExecutable(report, facts, self.interest.hash_limit_bytes)
 
+    def on_not_read(self, event: events.FactsNotRead) -> list[Command]:
+        self._missed |= event.again
+        return tagging.tag_unreadable(event)
+
+    def on_not_walked(self, event: events.ProcessesNotWalked) -> list[Command]:
+        told, self._blind, self._missed = self._blind, True, True
+        message = "cannot look at processes, will retry at the next tick"
+        return [] if told else [Log(Level.WARNING, message, (("reason", event.reason),))]
+
+    def look_again(self) -> list[Command]:
+        """Some time has passed: there may be enough again of what we lacked."""
+        if not self._missed:
+            return []
+        self._missed = False
+        return [self.walk_anew()]
+
     def on_hashed(self, event: events.ExecutableHashed) -> list[Command]:
         """Look again at everyone who waited: without hashes, if there is none to be had."""
         wanted = self.interest
@@ -117,6 +137,7 @@ class Roster:
     def on_walked(self, event: events.ProcessesWalked) -> tuple[list[Command], bool]:
         """What to do, and whether this was the last walk of its row."""
         adopting, self._adopting = self._adopting, False
+        self._blind = False
         identities: dict[int, int] = {}
         hashes: list[Command] = []
         warnings: list[Command] = []

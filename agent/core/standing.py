@@ -18,10 +18,11 @@ class State(Enum):
     SYNCING = "syncing"
     """No snapshot has been good in this run."""
     CACHED = "cached"
-    """The last good one of an earlier run is in force; the file was not good in this run."""
+    """The last good one of an earlier run is in force; the file's was not in this run."""
     IN_SYNC = "in_sync"
     STALE = "stale"
-    """The file has since gone, or is refused; the last good one stays."""
+    """The file has since gone, is refused, or is newer and not yet in force; the last good one
+    stays."""
     EXPIRED = "expired"
     """The one in force has passed its expiry. Enforcement goes on."""
 
@@ -66,25 +67,39 @@ class Standing:
     """The kernel judges by a policy of an earlier run."""
     _file: bytes | None = None
     """Digest of the snapshot file's content as last read; None if that is missing or refused."""
+    _in_force: bytes | None = None
+    """Digest of what is in force."""
     _file_was_good: bool = False
 
     def file_is_good(self, digest: bytes) -> None:
-        self._file, self._file_was_good = digest, True
+        """It may still have to come into force."""
+        self._file = digest
+        self._file_was_good |= digest == self._in_force
         self.refused = ""
 
     def file_is_refused(self, reason: str) -> None:
-        self._file = None
+        self._drop_file()
         self.refused = reason
 
     def file_is_missing(self) -> None:
-        self._file = None
+        self._drop_file()
         self.refused = ""
+
+    def _drop_file(self) -> None:
+        self._file_was_good |= self._file is not None
+        self._file = None
 
     def is_of_file(self, digest: bytes) -> bool:
         return digest == self._file
 
-    def in_force(self, version: int, expires: int) -> None:
-        self.version, self.expires = version, expires
+    def in_force(self, version: int, expires: int, digest: bytes) -> None:
+        self.version, self.expires, self._in_force = version, expires, digest
+        self._file_was_good |= digest == self._file
+
+    @property
+    def pending(self) -> bool:
+        """The file's content is good, and on its way into force."""
+        return self._file is not None and self._file != self._in_force
 
     @property
     def state(self) -> State:
@@ -96,7 +111,7 @@ class Standing:
             return State.SYNCING
         if self.at >= self.expires:
             return State.EXPIRED
-        if self._file is not None:
+        if self._file is not None and not self.pending:
             return State.IN_SYNC
         return State.STALE if self._file_was_good else State.CACHED
 
@@ -126,4 +141,6 @@ class Standing:
             return f"; {newest} is not: {self.refused}"
         if self._file is None:
             return "; no controller is heard." if self.controlled else _NO_FILE
+        if self.pending and self.version is not None:
+            return "; the snapshot file's is on its way."
         return "."

@@ -9,7 +9,6 @@ detached keeps its pin and runs nothing.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,10 +18,8 @@ from agent.edge import bpffs, hooks, links
 from agent.edge.hooks import HOOKS, Hook, Pins
 from agent.edge.libbpf import BpfError
 from agent.edge.maps import BpfMap
+from agent.edge.scarcity import is_scarcity
 
-_SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
-"""Why something cannot be opened that may well be there. Whoever took it for gone would let go of
-what works and then lack what it takes to make it anew."""
 SUSPENDED = "suspended"
 """A folder beside the pins that says the hooks that judge are detached on purpose. It lies in the
 BPF file system because it has to go whenever they do: at a boot, and with an uninstall."""
@@ -165,8 +162,9 @@ def _open_pin(path: Path) -> Iterator[int | None]:
 
 
 def _require_plenty(error: BpfError) -> None:
-    """Raises it where it says nothing of what is there."""
-    if error.errno in _SCARCE:
+    """Raises it where it says nothing of what is there: whoever took that for gone would let go of
+    what works and then lack what it takes to make it anew."""
+    if is_scarcity(error):
         raise error
 
 

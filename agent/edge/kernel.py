@@ -7,6 +7,7 @@ which a first policy and an attachment need them; it decides nothing.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -40,6 +41,7 @@ from agent.edge.maps import BpfMap
 from agent.edge.policy_maps import POLICY_MAPS, PolicyMaps, Settings
 from agent.edge.process_maps import ProcessMaps
 from agent.edge.ringbuf import RingBuffer
+from agent.edge.scarcity import is_scarcity
 
 HOLD_RTO_SECONDS = 0.020
 """First SYN time-out of a held socket: attestation takes less than 1 ms, a jiffy up to 10."""
@@ -87,10 +89,15 @@ class Kernel:
 
     @property
     def attached(self) -> int:
-        """Hooks that run our programs, by the kernel's own word; 0 if the cgroup is gone."""
+        """Hooks that run our programs, by the kernel's own word; 0 if the cgroup is gone.
+
+        Raises OSError for want of descriptors or memory, which says nothing of hooks.
+        """
         try:
             return self._guard.attached
-        except OSError:
+        except OSError as error:
+            if is_scarcity(error):
+                raise
             return 0
 
     def prepare(self) -> None:
@@ -187,12 +194,20 @@ class Kernel:
         guard.clear_suspended(self._place.pins)
 
     def verify(self) -> Verified:
-        """Whether the kernel runs what was loaded; a question that fails is a fault, too."""
+        """Whether the kernel runs what was loaded; a question that fails is a fault, too.
+
+        Where we lack what it takes to ask, nothing is known to be missing.
+        """
+        missing: tuple[str, ...] = ()
+        unseen = ""
         try:
             missing = self._guard.missing()
         except OSError as error:
-            missing = (f"cgroup {self._place.root}: {error.strerror}",)
-        return Verified(missing, self._guard.suspended)
+            if is_scarcity(error):
+                unseen = os.strerror(error.errno or 0)
+            else:
+                missing = (f"cgroup {self._place.root}: {error.strerror}",)
+        return Verified(missing, self._guard.suspended, unseen)
 
     def repair(self) -> None:
         """Raises BpfError, BpffsError or OSError; what could be put back has been by then."""

@@ -100,6 +100,7 @@ class LocalView:
             lifelines=agent.lifelines,
             repairs=agent.guarding.repairs,
             tampering=agent.guarding.last,
+            unseen=agent.guarding.unseen,
             uptime_seconds=int(time.monotonic() - self._started),
         )
         if snapshot is not None:
@@ -123,10 +124,7 @@ class LocalView:
             return
         response.generation = self._kernel.generation
         response.adoption_seconds_left = self._kernel.adoption_left()
-        response.hooks_attached = self._kernel.attached
-        if response.hooks_attached < len(HOOKS) and not self._agent.standing.suspended:
-            response.summary += f" Only {response.hooks_attached} of {len(HOOKS)} hooks are " \
-                                "attached: TRAFFIC PASSES UNJUDGED."  # fmt: skip
+        self._add_hooks(response, self._kernel)
         response.processes = self._kernel.processes.count()
         try:
             counts = list(counters.read_counters(self._pins.maps))
@@ -140,6 +138,17 @@ class LocalView:
                 reason=count.reason,
                 value=count.value,
             )
+
+    def _add_hooks(self, response: pb.StatusResponse, kernel: Kernel) -> None:
+        try:
+            response.hooks_attached = kernel.attached
+        except OSError as error:
+            response.unseen = os.strerror(error.errno or 0)
+            response.summary += f" Whether hooks are attached cannot be seen: {response.unseen}."
+            return
+        if response.hooks_attached < len(HOOKS) and not self._agent.standing.suspended:
+            response.summary += f" Only {response.hooks_attached} of {len(HOOKS)} hooks are " \
+                                "attached: TRAFFIC PASSES UNJUDGED."  # fmt: skip
 
     def _mode(self, identity: int) -> str:
         snapshot = self._agent.snapshot

@@ -23,6 +23,7 @@ from agent.core.interest import Interest
 from agent.edge import cgroups
 from agent.edge.hasher import HashCache, version_of
 from agent.edge.runtimes import RuntimeFiles
+from agent.edge.scarcity import is_scarcity
 
 PROC = Path("/proc")
 _DELETED = " (deleted)"
@@ -37,6 +38,10 @@ class ProcessGone(Exception):
 
 class FactsUnreadable(Exception):
     """The process lives, and something about it could not be read."""
+
+
+class Scarce(FactsUnreadable):
+    """We lack the descriptors or the memory to look; of the process it says nothing."""
 
 
 class ForeignProc(Exception):
@@ -124,6 +129,8 @@ class ProcessReader:
     def walk(self, interest: Interest) -> tuple[dict[int, Facts], frozenset[int]]:
         """Facts of every process of the instance, and the pids of all, read or not.
 
+        Raises Scarce: what cannot be opened for one process cannot be for the next.
+
         Listed by /proc and not by the cgroups, whose files number processes as the reader's own pid
         namespace does: what lists and what is read must speak of the same processes.
         """
@@ -134,28 +141,43 @@ class ProcessReader:
                 seen[pid] = self.read(pid, interest)
             except ProcessGone:
                 continue
+            except Scarce:
+                raise
             except FactsUnreadable:
                 pass
             living.add(pid)
         return seen, frozenset(living)
 
     def _pids(self) -> list[int]:
-        return [int(name) for name in os.listdir(self.proc) if name.isdigit()]
+        try:
+            names = os.listdir(self.proc)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return [int(name) for name in names if name.isdigit()]
 
     @contextmanager
     def _folder(self, pid: int) -> Iterator[int]:
         try:
             folder = os.open(self.proc / str(pid), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
+            if is_scarcity(error):
+                raise self._unreadable(error) from error
             raise ProcessGone from error
         try:
             yield folder
         except (FileNotFoundError, ProcessLookupError) as error:
             raise ProcessGone from error
         except (OSError, ValueError, LookupError) as error:
-            raise FactsUnreadable(str(error)) from error
+            raise self._unreadable(error) from error
         finally:
             os.close(folder)
+
+    def _unreadable(self, error: Exception) -> FactsUnreadable:
+        if not is_scarcity(error):
+            return FactsUnreadable(str(error))
+        # A user who could not be looked up just before looks like one without a name (getpwuid(3)).
+        self.forget()
+        return Scarce(str(error))
 
     def _read(self, pid: int, folder: int, interest: Interest) -> Facts:
         cgroup = self._cgroup(folder)  # first: most processes are another instance's or none's

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.core.containers import Container
+from agent.edge.scarcity import is_scarcity
 
 MAX_BYTES = 8 * 1024 * 1024
 _KEPT = 4096
@@ -40,7 +41,10 @@ class RuntimeFiles:
     _said: dict[Path, tuple[_Version, dict[str, Said]]] = field(default_factory=dict, repr=False)
 
     def names(self, container: Container) -> Said:
-        """(name, image), each empty if the files do not tell."""
+        """(name, image), each empty if the files do not tell.
+
+        Raises OSError for want of descriptors or memory: nothing is kept of that.
+        """
         if container.runtime == "docker":
             path = self.root / _DOCKER.format(id=container.id)
             return self._ask(path, container.id, _docker)
@@ -60,7 +64,9 @@ class RuntimeFiles:
     def _containerd(self, id_: str) -> Said:
         try:
             namespaces = sorted(os.listdir(self.root / _CONTAINERD))
-        except OSError:
+        except OSError as error:
+            if is_scarcity(error):
+                raise
             return _NOTHING
         for namespace in namespaces:
             path = self.root / _CONTAINERD / namespace / id_ / "config.json"
@@ -89,7 +95,9 @@ def _parsed(path: Path, parse: Callable[[Any], dict[str, Said]]) -> dict[str, Sa
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         return parse(json.loads(content)) if len(content) <= MAX_BYTES else {}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        if is_scarcity(error):
+            raise
         return {}
 
 

@@ -66,7 +66,7 @@ def read(path: Path, limit: int = MAX_SNAPSHOT_BYTES) -> bytes:
     except FileNotFoundError:
         raise SnapshotNotFound(f"{path} does not exist") from None
     except OSError as error:
-        raise SnapshotRefused(f"{path} cannot be read: {error.strerror}") from None
+        raise SnapshotRefused(f"{path} cannot be read: {error.strerror}") from error
     if len(content) > limit:
         raise SnapshotRefused(f"{path} is larger than {limit} bytes")
     return content

@@ -17,12 +17,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from agent.core.events import Event, SnapshotMissing, SnapshotRead, SnapshotRefused, Source
 from agent.core.snapshot import Held, check
 from agent.edge import clock, snapshot_file
+from agent.edge.scarcity import is_scarcity
 
 Signature = tuple[int, int, int]
 
 
 class SnapshotSource:
-    """Reads and checks; changes nothing. `changed` is the loop's, `read` may run in a thread."""
+    """Reads and checks; changes nothing. `changed` is the loop's, `read` may run in a thread.
+
+    starved: for want of descriptors or memory what the file holds is not in force, so it is worth
+    being read again though nobody has touched it.
+    """
 
     def __init__(self, file: Path, cache: Path, key: Ed25519PublicKey, host_name: str) -> None:
         self._paths = {Source.FILE: file, Source.CACHE: cache}
@@ -30,6 +35,7 @@ class SnapshotSource:
         self._key = key
         self._host_name = host_name
         self._seen = self._signature()
+        self.starved = False
 
     def changed(self) -> bool:
         """Whether the file is another one than when this was last asked."""
@@ -47,11 +53,13 @@ class SnapshotSource:
         """What became of it, as an event."""
         path = self._paths[source]
         started = time.monotonic()
+        self.starved = False
         try:
             loaded = snapshot_file.load(path, self._key)
         except snapshot_file.SnapshotNotFound:
             return SnapshotMissing(source, str(path))
         except snapshot_file.SnapshotRefused as error:
+            self.starved = is_scarcity(error.__cause__)
             return SnapshotRefused(source, str(error))
         cached = source is Source.CACHE
         reason = check(

@@ -26,6 +26,7 @@ from agent.core.events import (
     ExecutableHashed,
     FactsNotRead,
     FactsRead,
+    ProcessesNotWalked,
     ProcessesWalked,
     ProcessReport,
     ProcessReported,
@@ -37,7 +38,7 @@ from agent.edge.hasher import Hasher, TooMany
 from agent.edge.hooks import Pins
 from agent.edge.maps import MapFull
 from agent.edge.process_maps import ProcessMaps
-from agent.edge.procfs import FactsUnreadable, ProcessGone, ProcessReader
+from agent.edge.procfs import FactsUnreadable, ProcessGone, ProcessReader, Scarce
 
 
 class Tagger:
@@ -60,7 +61,7 @@ class Tagger:
         except ProcessGone:
             return []
         except FactsUnreadable as error:
-            return [FactsNotRead(report, before, str(error), clock.monotonic_ns())]
+            return [_not_read(report, before, error)]
         return [FactsRead(report, facts, before, clock.monotonic_ns())]
 
     def tag(self, command: TagProcess) -> list[Event]:
@@ -95,6 +96,8 @@ class Tagger:
             self._hasher.ask(report, fd, facts.exe, command.limit_bytes)
         except ProcessGone:
             return []
+        except Scarce as error:
+            return [_not_read(report, self._maps.get(report.pid), error)]
         except (FactsUnreadable, OSError, TooMany) as error:
             return [ExecutableHashed((report,), facts.exe, "", str(error))]
         return []
@@ -102,7 +105,10 @@ class Tagger:
     def walk(self, command: WalkProcesses) -> Event:
         """The entries first: what is in them and not seen alive after has ended."""
         actual = self._maps.all()
-        seen, living = self._reader.walk(command.interest)
+        try:
+            seen, living = self._reader.walk(command.interest)
+        except Scarce as error:
+            return ProcessesNotWalked(str(error))
         return ProcessesWalked(seen, living, actual, clock.monotonic_ns())
 
     def walk_sockets(self, command: WalkSockets) -> Event:
@@ -122,3 +128,10 @@ class Tagger:
     def tag_sockets(self, command: TagSockets) -> Event:
         tagged = adopter.tag(command.tags, command.namespaces, self._pins)
         return SocketsTagged(tagged.count, tagged.trouble)
+
+
+def _not_read(
+    report: ProcessReport, before: Process | None, error: FactsUnreadable
+) -> FactsNotRead:
+    again = isinstance(error, Scarce)
+    return FactsNotRead(report, before, str(error), clock.monotonic_ns(), again)

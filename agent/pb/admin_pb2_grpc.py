@@ -214,7 +214,8 @@ class AdminServiceServicer:
 
     def UpdateHost(self, request, context):
         """Change what the controller knows of a host. FAILED_PRECONDITION/ADDRESS_TAKEN: another host has
-        one of the addresses. Operator.
+        one of the addresses. FAILED_PRECONDITION/TIE: by its new labels a process of it could match two
+        workloads equally well, which Apply refuses, too. Operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

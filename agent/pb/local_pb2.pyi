@@ -12,7 +12,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("instance", "state", "summary", "host_name", "host", "policy_version", "policy_expires", "generation", "rules", "entries", "workloads", "peers", "hooks_attached", "hooks_expected", "apply_seconds", "load_seconds", "refused", "processes", "counters", "lifelines", "modes", "uptime_seconds", "adoption_seconds_left", "repairs", "tampering")
+    __slots__ = ("instance", "state", "summary", "host_name", "host", "policy_version", "policy_expires", "generation", "rules", "entries", "workloads", "peers", "hooks_attached", "hooks_expected", "apply_seconds", "load_seconds", "refused", "processes", "counters", "lifelines", "modes", "uptime_seconds", "adoption_seconds_left", "repairs", "tampering", "unseen")
     class ModesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,7 @@ class StatusResponse(_message.Message):
     ADOPTION_SECONDS_LEFT_FIELD_NUMBER: _ClassVar[int]
     REPAIRS_FIELD_NUMBER: _ClassVar[int]
     TAMPERING_FIELD_NUMBER: _ClassVar[int]
+    UNSEEN_FIELD_NUMBER: _ClassVar[int]
     instance: str
     state: str
     summary: str
@@ -70,7 +71,8 @@ class StatusResponse(_message.Message):
     adoption_seconds_left: float
     repairs: int
     tampering: str
-    def __init__(self, instance: _Optional[str] = ..., state: _Optional[str] = ..., summary: _Optional[str] = ..., host_name: _Optional[str] = ..., host: _Optional[int] = ..., policy_version: _Optional[int] = ..., policy_expires: _Optional[int] = ..., generation: _Optional[int] = ..., rules: _Optional[int] = ..., entries: _Optional[int] = ..., workloads: _Optional[int] = ..., peers: _Optional[int] = ..., hooks_attached: _Optional[int] = ..., hooks_expected: _Optional[int] = ..., apply_seconds: _Optional[float] = ..., load_seconds: _Optional[float] = ..., refused: _Optional[str] = ..., processes: _Optional[int] = ..., counters: _Optional[_Iterable[_Union[Counter, _Mapping]]] = ..., lifelines: _Optional[_Iterable[str]] = ..., modes: _Optional[_Mapping[str, str]] = ..., uptime_seconds: _Optional[int] = ..., adoption_seconds_left: _Optional[float] = ..., repairs: _Optional[int] = ..., tampering: _Optional[str] = ...) -> None: ...
+    unseen: str
+    def __init__(self, instance: _Optional[str] = ..., state: _Optional[str] = ..., summary: _Optional[str] = ..., host_name: _Optional[str] = ..., host: _Optional[int] = ..., policy_version: _Optional[int] = ..., policy_expires: _Optional[int] = ..., generation: _Optional[int] = ..., rules: _Optional[int] = ..., entries: _Optional[int] = ..., workloads: _Optional[int] = ..., peers: _Optional[int] = ..., hooks_attached: _Optional[int] = ..., hooks_expected: _Optional[int] = ..., apply_seconds: _Optional[float] = ..., load_seconds: _Optional[float] = ..., refused: _Optional[str] = ..., processes: _Optional[int] = ..., counters: _Optional[_Iterable[_Union[Counter, _Mapping]]] = ..., lifelines: _Optional[_Iterable[str]] = ..., modes: _Optional[_Mapping[str, str]] = ..., uptime_seconds: _Optional[int] = ..., adoption_seconds_left: _Optional[float] = ..., repairs: _Optional[int] = ..., tampering: _Optional[str] = ..., unseen: _Optional[str] = ...) -> None: ...
 
 class Counter(_message.Message):
     __slots__ = ("kind", "direction", "verdict", "reason", "value")

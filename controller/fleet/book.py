@@ -9,7 +9,7 @@ selectors could mean it. Documents were checked when they were applied; what has
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,7 @@ from controller.yamlfile import YamlDocument, parse
 
 DocumentKey = tuple[str, str]
 Mention = tuple[str, str]
+Read = Callable[[DocumentRow], Placed]
 _ANY_LABELS: Mention = ("labels", "")
 
 
@@ -55,9 +56,11 @@ class _Change:
 class Book:
     """`put` what has changed, then `settle`. What is public is for reading.
 
-    statements: by the key of their number, of documents that hold.
+    read: what a document of the store says. statements: by the key of their number, of documents
+    that hold.
     """
 
+    read: Read
     workloads: dict[str, Workload] = field(default_factory=dict)
     segments: dict[str, Segment] = field(default_factory=dict)
     statements: dict[str, Statement] = field(default_factory=dict)
@@ -75,7 +78,7 @@ class Book:
         if row is None:
             self._all.pop(key, None)
         else:
-            self._all[key] = read_row(row)
+            self._all[key] = self.read(row)
 
     def next_end(self) -> int | None:
         """When the next document that holds will do so no longer."""

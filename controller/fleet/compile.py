@@ -25,7 +25,7 @@ from controller.fleet.assemble import (
     assemble,
     rule_class,
 )
-from controller.fleet.book import Book, Edited, end_of
+from controller.fleet.book import Book, Edited, Read, end_of, read_row
 from controller.fleet.changes import Class, HostRecordFields, Marks, Touched, compare
 from controller.fleet.ground import Ground, modes_of
 from controller.fleet.places import Places, label_key
@@ -39,13 +39,15 @@ MAX_HASHES = 2_000_000
 class Fleet:
     """`load` once, then `update` with what changed and `advance` with time."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Read = read_row) -> None:
+        """read: what a document of the store says."""
         self.head = Head(0, 0, 0)
         self.moment = 0
         """As of when the contents hold: the version's time, or when the last document ended."""
         self.settings = FleetSettings()
         self.trust_domain = ""
-        self._book = Book()
+        self._read = read
+        self._book = Book(read)
         self._places = Places()
         self._ground = Ground()
         self._seats = Seats()
@@ -105,7 +107,7 @@ class Fleet:
 
     def load(self, rows: FleetRows) -> Touched:
         """All anew; of what was before only Touched knows."""
-        fresh = Fleet()
+        fresh = Fleet(self._read)
         fresh.trust_domain = rows.trust_domain
         part = FleetPart(
             head=rows.head,

@@ -17,6 +17,7 @@ from agent.edge import clock
 from controller.bounds import OutOfBounds
 from controller.config import ControllerConfig
 from controller.records import Actor
+from controller.revising import Reviser
 from controller.roles import REQUIRED, may
 from controller.services.callers import (
     Caller,
@@ -63,6 +64,7 @@ class Calls:
         self._tools = tools
         self._stopping = asyncio.Event()
         self._limits = RefusalLimits()
+        self._reviser = Reviser(tools.storage)
         # What takes long has threads of its own, so that nothing else waits for one, and changes
         # do not wait for those who only ask.
         self._writer = ThreadPoolExecutor(1, "cordon-admin-write")

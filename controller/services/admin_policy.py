@@ -15,7 +15,7 @@ from agent.pb import admin_pb2 as pb
 from controller import bounds
 from controller.bounds import OutOfBounds
 from controller.records import Actor
-from controller.revising import Decided, Reviser, Way
+from controller.revising import Decided, Way
 from controller.services import admin_changes
 from controller.services.admin_calls import Calls, Tools, now, refuse_error, within_bounds
 from controller.services.admin_upload import Upload, receive
@@ -41,7 +41,6 @@ class PolicyCalls(Calls):
 
     def __init__(self, tools: Tools) -> None:
         super().__init__(tools)
-        self._reviser = Reviser(tools.storage)
         self._applies, self._reads = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
 
     async def Apply(

@@ -60,9 +60,11 @@ class RolloutCalls(Calls):
         seen: Mapping[str, Seen] = {}
         elsewhere: frozenset[str] | None = None
         asked, looked = float("-inf"), -1
+        wanted: Mapping[str, tuple[int, int]] = {}
         while True:
-            wanted, settled = self._wanted(version), False
+            settled = False
             if due := loop.time() - asked >= STORE_SECONDS:
+                wanted = self._wanted(version)
                 asked, before, elsewhere = loop.time(), elsewhere, rollout.elsewhere(wanted)
                 await self._still_admitted(context, who)
                 seen = await self._seen(context, elsewhere)

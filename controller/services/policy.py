@@ -30,6 +30,7 @@ from controller.services.callers import (
     refuse_revoked,
     refuse_storage,
 )
+from controller.services.confirming import Confirmations
 from controller.services.noting import Notes
 from controller.services.publisher import Publisher
 from controller.services.seeing import Watcher
@@ -53,6 +54,7 @@ from controller.talk import (
     End,
     NoteEnforced,
     NoteRefused,
+    SendConfirm,
 )
 
 NAME = "cordon.v1.PolicyService"
@@ -83,12 +85,15 @@ class PolicyServicer:
         self._clones = Clones()
         self._stopping = False
         self._waker = Waker(self._wake)
+        self._confirmations = Confirmations()
         publisher.streams = self
 
     # The publisher's side.
 
     def changed(self, hosts: frozenset[str]) -> None:
-        self._waker.add(hosts & self._open.keys())
+        here = hosts & self._open.keys()
+        self._confirmations.expect(len(here), self._publisher.desk.settings.confirm_seconds)
+        self._waker.add(here)
 
     def _wake(self, host: str) -> None:
         one = self._open.get(host)
@@ -287,7 +292,11 @@ class PolicyServicer:
     def _do(self, name: str, one: _Open, actions: Sequence[Action]) -> None:
         desk, own = self._publisher.desk, self._self()
         bodies = [body for action in actions if (body := encode(action, desk, own)) is not None]
-        one.session.send(bodies)
+        alone = len(bodies) == 1 and isinstance(actions[0], SendConfirm)
+        if alone and self._confirmations.keep(one.session):
+            one.session.keep(bodies)
+        else:
+            one.session.send(bodies)
         for action in actions:
             match action:
                 case NoteEnforced():

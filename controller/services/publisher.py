@@ -14,7 +14,7 @@ from typing import Protocol
 
 from agent.edge import clock, logs
 from agent.pb import signed_pb2
-from controller import signing
+from controller import heap, signing
 from controller.access_records import Revoked, Secrets
 from controller.board import Batch, Desk, batch_of
 from controller.fleet.changes import Touched
@@ -137,6 +137,7 @@ class Publisher:
             self.streams.end_all("the controller's store went back to an older version")
         self._seal_for(rows.settings.validity_seconds)
         await self._compile(lambda: self._fleet.load(rows), rows.head.version, everything=True)
+        heap.settle(len(self.desk.records))
         await self._look_at_revoked()
 
     async def _follow(self, version: int) -> None:

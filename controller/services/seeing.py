@@ -26,6 +26,7 @@ class Watcher:
         self._storage = storage
         self._controller = controller
         self._live: dict[str, Seen] = {}
+        self._heard: dict[str, int] = {}
         self._due: dict[str, Seen] = {}
 
     def connected(self, host: str, at: int, agent_version: str) -> None:
@@ -34,9 +35,7 @@ class Watcher:
 
     def heard(self, host: str, at: int) -> None:
         """It lives."""
-        seen = self._live.get(host)
-        if seen is not None:
-            self._live[host] = replace(seen, at=at)
+        self._heard[host] = at
 
     def told(self, host: str, at: int, **changed: object) -> None:
         """Fields of Seen that are others now."""
@@ -49,6 +48,7 @@ class Watcher:
         self._due[host] = seen
 
     def gone(self, host: str, at: int) -> None:
+        self._heard.pop(host, None)
         seen = self._live.pop(host, None)
         if seen is not None:
             self._due[host] = replace(seen, at=at, controller="")
@@ -61,8 +61,15 @@ class Watcher:
             await asyncio.sleep(FLUSH_SECONDS)
             if loop.time() - full >= ALIVE_SECONDS:
                 full = loop.time()
-                self._due = {**self._live, **self._due}
+                self._due = {**self._living(), **self._due}
             await self.flush()
+
+    def _living(self) -> dict[str, Seen]:
+        heard = self._heard
+        return {
+            host: replace(seen, at=max(seen.at, heard.get(host, 0)))
+            for host, seen in self._live.items()
+        }
 
     async def flush(self) -> None:
         """Write what is due; what cannot be written stays due, unless there is newer by then."""

@@ -27,6 +27,8 @@ _OPTIONS = (
     # A fleet that comes back is more, and is better served late than sent to try again.
     ("grpc.server.max_pending_requests", 20_000),
     ("grpc.server.max_pending_requests_hard_limit", 20_000),
+    # The same for calls that have waited for longer than this, which is 30 s unless it is said.
+    ("grpc.server.max_unrequested_time_in_server", 300),
 )
 
 SERVING = health_pb2.HealthCheckResponse.SERVING

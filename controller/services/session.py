@@ -43,10 +43,19 @@ class Session:
         self._outbox = Outbox(context.write, numbered, self._slow)
         self._patience = Patience(self._silent)
         self._silence = 0.0
+        self._kept: Sequence[bytes] = ()
 
     def send(self, bodies: Sequence[bytes]) -> None:
-        for body in bodies:
+        for body in (*self._kept, *bodies):
             self._outbox.put(body)
+        self._kept = ()
+
+    def keep(self, bodies: Sequence[bytes]) -> None:
+        """To be sent with what comes next, or by `release`."""
+        self._kept = (*self._kept, *bodies)
+
+    def release(self) -> None:
+        self.send(())
 
     def end(self, away: Away) -> None:
         """The reader stops as soon as it can; only the first reason counts."""
@@ -75,6 +84,8 @@ class Session:
 
     def quiet(self) -> None:
         """It is over, or about to say its last words: no timer is left."""
+        if self.away is None:  # the agent is gone
+            self._kept = ()
         self._patience.close()
         self._outbox.quiet()
 
@@ -86,6 +97,7 @@ class Session:
         return True
 
     async def last_words(self) -> None:
+        self.release()
         away = self.away
         last = None
         if away is not None and away.reason is not None:

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
 
@@ -16,7 +15,6 @@ from controller.records import DocumentRow
 from controller.revising import Reviser, Way
 from controller.store import SqlStorage
 from controller.trial import Trial
-from tests.control import fleet
 from tests.control.fleet import POLICY, join, unix
 from tests.store import making
 from tests.unit.policies import WEB_TO_DB
@@ -40,16 +38,6 @@ STEPS = {
     "all of it": (ENFORCED, {"a", "b", "c"}),
     "a comment": ("# c\n" + WEB_TO_DB.replace("6379", "6380"), set()),
 }
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Iterator[SqlStorage]:
-    opened = making.fleet(making.sqlite_url(tmp_path))
-    for number, (name, role) in enumerate({"a": "web", "b": "db", "c": "other"}.items(), 1):
-        join(opened, name, number, {"role": role})
-    fleet.apply(opened, POLICY)
-    yield opened
-    opened.close()
 
 
 def contents(storage: SqlStorage) -> Mapping[str, bytes]:
@@ -125,10 +113,26 @@ def test_what_was_read_once_is_not_read_again(
         read.append(row.name)
         return read_row(row)
 
-    for module in ("controller.editing", "controller.fleet.book"):
+    for module in ("controller.editing", "controller.trial", "controller.fleet.compile"):
         monkeypatch.setattr(f"{module}.read_row", counted)
-    revise(WEB_TO_DB.replace("6379", "1"))
-    assert sorted(set(read)) == sorted({"web-to-db", *(f"r{n}" for n in range(100))})
-    read.clear()
-    revise(WEB_TO_DB.replace("6379", "2"))
-    assert set(read) == {"web-to-db"}
+    for port in ("1", "2"):
+        read.clear()
+        revise(WEB_TO_DB.replace("6379", port))
+        assert read == ["web-to-db"], "alone and once, to see that it says what its file says"
+
+
+def test_a_first_revision_of_many_documents_is_not_read_again_to_see_whom_it_touches(
+    storage: SqlStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = "---\n".join(WEB_TO_DB[:-4].replace("web-to-db", f"r{n}") for n in range(100))
+    read: list[str] = []
+
+    def counted(row: DocumentRow) -> Placed:
+        read.append(row.name)
+        return read_row(row)
+
+    for module in ("controller.editing", "controller.trial", "controller.fleet.compile"):
+        monkeypatch.setattr(f"{module}.read_row", counted)
+    decided = Reviser(storage).with_files([("p", rules.encode())], Way(), unix(), prune=False)
+    assert decided.touched == 2
+    assert len(read) == len(set(read)), "each document once"

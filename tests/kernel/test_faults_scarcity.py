@@ -8,6 +8,7 @@ enough again.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import resource
 import signal
@@ -19,7 +20,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from agent.core.abi import Outcome
+from agent.core.abi import PROCESS, Outcome, Process
 from agent.core.model import Action, Direction, Identity, PortRange, Protocol, Rule
 from agent.daemon import VERIFY_SECONDS
 from agent.edge import counters, snapshot_codec
@@ -135,22 +136,29 @@ def test_agent_with_too_few_descriptors_ends_with_a_sentence(world: World) -> No
     enforces(world)
 
 
+def restarted_with(host: CordonHost, free: int) -> tuple[LabProcess, tuple[int, int]]:
+    """A new agent that may open so many descriptors more, and its limits of before."""
+    restart(host)
+    agent = host.agent
+    assert agent is not None
+    before = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (_limit(agent.pid, free), before[1]))
+    return agent, before
+
+
 @pytest.mark.parametrize("free", [0, 1, 4])
 def test_running_agent_whose_descriptors_are_used_up_changes_no_verdict(
     world: World, free: int
 ) -> None:
     """Whatever it cannot open is not therefore gone: it must not mend what is not broken."""
     host = world.cordon["b"]
-    restart(host)
-    agent = host.agent
-    assert agent is not None
-    before = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (_limit(agent.pid, free), before[1]))
+    agent, before = restarted_with(host, free)
     world.cordon.publish(policy(ALLOW.replace("tcp/5441", f"tcp/{6001 + free}")))
     looks = time.monotonic() + 3 * VERIFY_SECONDS
     while time.monotonic() < looks:
         enforces(world)
         assert set(hooks_in_kernel(host).values()) == {1}, agent.output()
+    assert "event=tampered" not in agent.output()
     if agent.alive:
         resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, before)
     else:
@@ -158,19 +166,49 @@ def test_running_agent_whose_descriptors_are_used_up_changes_no_verdict(
         host.close()
         host.start()
         host.wait_ready()
+    in_force(host)
     world.cordon.publish(BASE)
-    newest = read_snapshot(host).version
-    wait_until(lambda: host.status().policy_version == newest, "all is well", timeout=30.0)
+    in_force(host)
     enforces(world)
 
 
+def in_force(host: CordonHost) -> None:
+    """What its snapshot file holds."""
+    newest = read_snapshot(host).version
+    wait_until(lambda: host.status().policy_version == newest, "all is well", timeout=30.0)
+
+
+def test_program_started_while_descriptors_were_used_up_gets_its_identity_once_there_are_some(
+    world: World,
+) -> None:
+    """It has executed nothing since, and no policy has changed."""
+    host = world.cordon["b"]
+    version = host.status().policy_version
+    agent, before = restarted_with(host, 0)
+    late = host.lab.spawn(["/bin/sleep", "600"], "db.service")
+    wait_until(lambda: "event=attestation_failed" in agent.output(), "it cannot be read")
+    wait_until(lambda: _entry(host, late.pid).identity == Identity.HOST, "it counts as host")
+    wait_until(lambda: "event=processes_not_read" in agent.output(), "another look fails", 30.0)
+    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, before)
+    wait_until(lambda: host.identity(late.pid) >= 256, "it is its workload", timeout=30.0)
+    assert agent.alive, agent.output()
+    assert host.status().policy_version == version
+    enforces(world)
+
+
+def _entry(host: CordonHost, pid: int) -> Process:
+    """The kernel's, for the agent tells of no process that it cannot read."""
+    with BpfMap.open_pinned(Pins(host.pins).maps / "processes") as processes:
+        found = processes.get(pid.to_bytes(4, "little"))
+    assert found is not None, f"no entry of process {pid}"
+    return PROCESS.unpack(found)
+
+
 def _limit(pid: int, free: int) -> int:
-    """Under which this process may open so many descriptors more."""
+    """Under which this process may open so many descriptors more, for it has all that are lower."""
     used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
-    limit = 0
-    while limit - sum(number < limit for number in used) < free or limit < min(used):
-        limit += 1
-    return limit
+    unused = (number for number in itertools.count() if number not in used)
+    return next(itertools.islice(unused, free, None))
 
 
 @pytest.fixture

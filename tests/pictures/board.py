@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 COLUMNS = 24
@@ -34,6 +34,7 @@ class Query:
 class Panel:
     """at: x, y, width and height in the grid. steps: colours, each from its value on.
 
+    fixed: colours of series by their name, whatever their value is.
     names: whether a stat shows its series' name and not its value.
     """
 
@@ -45,9 +46,12 @@ class Panel:
     steps: Sequence[tuple[float, str]]
     stacked: bool
     names: bool
+    fixed: Labels = field(default_factory=dict)
 
-    def colour(self, value: float) -> str:
-        """By the steps; the last that the value reaches."""
+    def colour(self, value: float, name: str = "") -> str:
+        """Of the series' name if it has one, else by the steps; the last that the value reaches."""
+        if name in self.fixed:
+            return self.fixed[name]
         reached = [colour for begin, colour in self.steps if value >= begin]
         return reached[-1] if reached else "green"
 
@@ -73,8 +77,9 @@ def _panel(panel: Mapping[str, Any], variables: Mapping[str, str]) -> Panel:
     kind, title = panel["type"], panel["title"]
     if kind not in KINDS:
         raise ValueError(f"panel {title!r}: nothing draws a {kind!r} yet, only {', '.join(KINDS)}")
-    grid, field = panel["gridPos"], panel.get("fieldConfig", {}).get("defaults", {})
-    steps = field.get("thresholds", {}).get("steps", [])
+    grid, config = panel["gridPos"], panel.get("fieldConfig", {})
+    usual = config.get("defaults", {})
+    steps = usual.get("thresholds", {}).get("steps", [])
     return Panel(
         kind=kind,
         title=title,
@@ -83,14 +88,26 @@ def _panel(panel: Mapping[str, Any], variables: Mapping[str, str]) -> Panel:
             Query(_filled(target["expr"], variables), target.get("legendFormat") or "")
             for target in panel.get("targets", [])
         ],
-        unit=field.get("unit", "none"),
+        unit=usual.get("unit", "none"),
         steps=[
             (float("-inf") if step["value"] is None else step["value"], step["color"])
             for step in steps
         ],
-        stacked=field.get("custom", {}).get("stacking", {}).get("mode") == "normal",
+        stacked=usual.get("custom", {}).get("stacking", {}).get("mode") == "normal",
         names=(panel.get("options") or {}).get("textMode") == "name",
+        fixed=dict(_fixed(title, one) for one in config.get("overrides", [])),
     )
+
+
+def _fixed(title: str, override: Mapping[str, Any]) -> tuple[str, str]:
+    """The name and the colour of an override that says nothing else."""
+    match override:
+        case {
+            "matcher": {"id": "byName", "options": str(name)},
+            "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": str(colour)}}],
+        }:
+            return name, colour
+    raise ValueError(f"panel {title!r}: nothing draws an override such as {override} yet")
 
 
 def _filled(expression: str, variables: Mapping[str, str]) -> str:

@@ -34,7 +34,8 @@ LEGEND_LINES = 4
 LEGEND_LINE, TITLE, AXIS, MARGIN = 0.15, 0.24, 0.2, 0.62
 """Inches: a line of a legend, a title, the axis of time, and the room for values."""
 BACKGROUND, BOX, EDGE, INK, PALE = "#f4f5f5", "#ffffff", "#d8d9da", "#24292e", "#8e8e8e"
-PAINTS = {"green": "#56a64b", "red": "#e02f44", "orange": "#ff780a", "yellow": "#f2cc0c"}
+PAINTS = {"green": "#56a64b", "red": "#e02f44", "orange": "#ff780a", "yellow": "#f2cc0c",
+          "blue": "#3274d9"}  # fmt: skip
 LINES = (
     "#56a64b", "#3274d9", "#ff780a", "#e02f44", "#8f3bb8", "#f2cc0c", "#37872d", "#1f60c4",
     "#fa6400", "#c4162a",
@@ -116,13 +117,13 @@ def _row(canvas: _Canvas, panel: Panel, lines: Sequence[Line]) -> None:
 
 
 def _stat(canvas: _Canvas, panel: Panel, lines: Sequence[Line]) -> None:
-    last = [(line.name, line.points[-1][1]) for line in lines if line.points]
+    last = [(line.points[-1], line.name) for line in lines if line.points]
     if not last:
         x, y, width, height = canvas.box(panel)
         canvas.words(x + width / 2, y + height / 2, "No data", size=12, color=PALE, ha="center")
         return
-    name, value = last[-1]
-    colour = panel.colour(value)
+    (_, value), name = max(last, key=lambda one: one[0][0])  # others have ended: a state of before
+    colour = panel.colour(value, name)
     x, y, width, height = canvas.box(panel, PAINTS.get(colour, colour))
     shown = name if panel.names else text(value, panel.unit)
     canvas.words(x + width / 2, y + height / 2 + 0.08, shown, size=18, color="white", ha="center")

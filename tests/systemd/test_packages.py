@@ -27,6 +27,8 @@ from tests.systemd.pair import (
 AGENT = "cordon-agent"
 PINS = "/sys/fs/bpf/cordon"
 INSTALL_SECONDS = 240.0
+VAGRANT = packages.ROOT / "packaging/vagrant"
+PROVISIONED = "/root/provisioned"
 
 
 def attached(host: LabHost) -> list[int]:
@@ -220,3 +222,21 @@ def test_the_same_sources_make_the_same_packages(debs: list[Path]) -> None:
         times = {line.split()[3] for line in listing.splitlines()}
         assert len(times) == 1, f"{package.name} has files of {times}"
         assert time.strftime("%Y") or times
+
+
+def test_provisioning_a_test_machine_again_brings_a_rebuilt_package_of_the_same_version(
+    single: Machine, debs: list[Path], scratch: Path
+) -> None:
+    """Vagrant's script, as it runs after `make deb`, on a machine that has the packages."""
+    folder = scratch / "rebuilt"
+    folder.mkdir()
+    single.boot()
+    single.run("mkdir", "-p", PROVISIONED)
+    for file in [*packages.rebuilt(debs, folder), *VAGRANT.glob("cordon-vagrant-*")]:
+        single.write(f"{PROVISIONED}/{file.name}", file.read_bytes())
+    single.write("/root/provision", (VAGRANT / "install").read_bytes(), 0o755)
+    before = single.run("tail", "-n", "1", f"/{packages.MAIN}").stdout.strip()
+    single.run("/root/provision", PROVISIONED, "192.0.2.1 web", timeout=INSTALL_SECONDS)
+    after = single.run("tail", "-n", "1", f"/{packages.MAIN}").stdout.strip()
+    assert (before == packages.BUILD, after) == (False, packages.BUILD)
+    single.run("cordonctl", "--help")

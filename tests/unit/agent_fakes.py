@@ -19,7 +19,7 @@ from agent.core.interest import Interest
 from agent.core.model import Identity, Snapshot
 from agent.edge.maps import BpfMap
 from agent.edge.process_maps import ProcessMaps
-from agent.edge.procfs import FactsUnreadable, ProcessGone, ProcessReader
+from agent.edge.procfs import FactsUnreadable, ProcessGone, ProcessReader, Scarce
 
 
 def facts(pid: int, exe: str = "/bin/web", user: str = "root", started: int = 1) -> Facts:
@@ -87,16 +87,20 @@ class FakeReader(ProcessReader):
     """Processes as values.
 
     unreadable: alive, and nothing of them can be read. missed: nothing could be when it was tried.
+    scarce: the agent has no descriptors left.
     """
 
     living: dict[int, Facts] = field(default_factory=dict)
     unreadable: set[int] = field(default_factory=set)
     missed: set[int] = field(default_factory=set)
+    scarce: bool = False
 
     def __post_init__(self) -> None:
         """No /proc is looked at."""
 
     def read(self, pid: int, interest: Interest) -> Facts:
+        if self.scarce:
+            raise Scarce("made up")
         if pid not in self.living:
             raise ProcessGone
         if pid in self.unreadable:
@@ -108,6 +112,8 @@ class FakeReader(ProcessReader):
         return self.read(facts.pid, Interest()) == facts
 
     def walk(self, interest: Interest) -> tuple[dict[int, Facts], frozenset[int]]:
+        if self.scarce:
+            raise Scarce("made up")
         seen = {pid: f for pid, f in self.living.items() if pid not in self.unreadable}
         self.missed |= self.living.keys() - seen.keys()
         return seen, frozenset(self.living)

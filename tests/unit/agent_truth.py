@@ -10,7 +10,8 @@ from tests.unit.agent_world import Published, World
 
 
 def assert_settled(world: World) -> None:
-    """Lets it come to its end, and asks each process who it is."""
+    """Lets it come to its end, with descriptors enough, and asks each process who it is."""
+    world.reader.scarce = False
     for living in list(world.reader.living.values()):
         world.kernel.speak(living)
     world.settle().tick(0)

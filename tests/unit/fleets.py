@@ -1,15 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A store in miniature for tests of what is pure: rows in, parts and wholes out, numbers kept."""
+"""A store in miniature for tests of what is pure: rows in, parts and wholes out, numbers kept. And
+what the fleet's compiler makes of it.
+"""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-from agent.core.model import IPAddress
+from agent.core.keyring import KeyRing
+from agent.core.model import IPAddress, Snapshot
+from agent.core.snapshot import check_content
+from agent.edge import content_codec
+from agent.pb import policy_pb2 as pb
 from controller.allocations import Allocations
 from controller.documents import read_documents
+from controller.fleet.compile import Fleet
 from controller.records import (
     DocumentRow,
     FleetPart,
@@ -23,7 +31,7 @@ from controller.records import (
 )
 from controller.rules import network_keys, rule_keys
 from controller.yamlfile import parse
-from tests.unit.policies import NOW
+from tests.unit.policies import BASE, NOW
 
 DocumentKey = tuple[str, str]
 
@@ -126,3 +134,45 @@ class Rows:
         )
         self._hosts, self._documents = set(), set()
         return part
+
+
+THREE = {
+    "a": host("a", 1, {"role": "web"}),
+    "b": host("b", 2, {"role": "db"}),
+    "c": host("c", 3, {"role": "other"}),
+}
+
+
+def rows(*texts: str, hosts: Iterable[HostRow] = THREE.values()) -> Rows:
+    made = Rows()
+    for row in hosts:
+        made.put_host(row)
+    made.put(BASE + "".join(texts))
+    return made
+
+
+def loaded(made: Rows) -> Fleet:
+    fleet = Fleet()
+    fleet.load(made.whole())
+    return fleet
+
+
+def snapshot(fleet: Fleet, name: str) -> Snapshot:
+    """What the agent of this host makes of what it is sent."""
+    said, content = fleet.record(name), fleet.content(fleet.audience(name))
+    record = pb.HostRecord(
+        host=said.host, host_name=said.name, trust_domain=said.trust_domain,
+        addresses=[a.packed for a in said.addresses], tags_off=said.tags_off, nat=said.nat,
+    )  # fmt: skip
+    release = pb.Release(store_epoch=1, version=1, issued=NOW, expires=NOW + 100)
+    made = content_codec.snapshot(content.entries, record, KeyRing(), release)
+    assert check_content(made) is None
+    return made
+
+
+def names(items: Iterable[object]) -> list[str]:
+    return [item.name for item in items]  # type: ignore[attr-defined]
+
+
+def until(moment: int) -> str:
+    return f"until: {datetime.fromtimestamp(moment, UTC).isoformat()}\n"

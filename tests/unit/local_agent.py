@@ -11,6 +11,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -113,6 +114,11 @@ FLOW = Flow(
     suppressed=0,
     generation=0x10001,
 )
+REFUSED = replace(
+    FLOW, verdict="refuse", reason="no_rule", rule=0, rule_name="", proof="address", pid=43,
+    remote_port=22, peer_workload="world",
+)  # fmt: skip
+INGRESS = replace(FLOW, direction="ingress", local_port=80, local_workload="front/www")
 
 
 class MadeUpView(LocalView):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Callable, Coroutine
@@ -62,22 +63,29 @@ class PipeRing:
 class MadeUpKernel:
     """fault: raised by the next `apply`.
 
-    missing, suspended: what the next look at the kernel finds; `repair` puts it back.
+    missing, suspended, unseen: what the next look at the kernel finds; `repair` puts it back.
     """
 
     fault: Exception | None = None
     missing: tuple[str, ...] = ()
     suspended: bool = False
+    unseen: str = ""
     repairs: int = 0
     in_force: list[int] = field(default_factory=list)
-    attached: int = 0
+    attaches: int = 0
     observe: bool = False
     closed: bool = False
     generation: int = 0
     processes: FakeProcessMaps = field(default_factory=FakeProcessMaps)
 
+    @property
+    def attached(self) -> int:
+        if self.unseen:
+            raise OSError(errno.EMFILE, self.unseen)
+        return self.attaches
+
     def prepare(self) -> None:
-        assert self.attached == 0
+        assert self.attaches == 0
 
     def refresh_clock(self) -> None:
         """Nothing to refresh."""
@@ -99,13 +107,13 @@ class MadeUpKernel:
         return PolicyApplied(snapshot.version, snapshot.version << 16, 1, 0.0)
 
     def attach(self) -> None:
-        self.attached += 1
+        self.attaches += 1
 
     def adoption_left(self) -> float:
         return 0.0
 
     def verify(self) -> Verified:
-        return Verified(self.missing, self.suspended)
+        return Verified(self.missing, self.suspended, self.unseen)
 
     def repair(self) -> None:
         self.missing = ()

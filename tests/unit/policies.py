@@ -59,6 +59,18 @@ to: {workload: db}
 ports: [tcp/6379]
 ---
 """
+POLICIES = [
+    WEB_TO_DB,
+    "kind: Deny\nname: d\nfrom: {any: true}\nto: {segment: data}\nports: [tcp/22, icmp/*]\n---\n",
+    "kind: Allow\nname: w\nfrom: {segment: front}\nto: [{world: true}, {cidr: 10.0.0.0/8}]\n"
+    "ports: [tcp/443]\n---\n",
+    "kind: Allow\nname: n\nfrom: {cidr: 10.1.0.0/16}\nto: {labels: {app: shop}}\n"
+    "ports: [tcp/80-90]\n---\n",
+    "kind: Allow\nname: l\nfrom: {segment: default}\nto: {workload: db}\nports: [any]\n---\n",
+    "kind: Lifeline\nname: ssh\ndirection: in\npeer: {cidr: 10.1.2.0/24}\nports: [tcp/22]\n---\n",
+    "kind: Allow\nname: u\nfrom: {unproven: true}\nto: {workload: hermit}\nports: [udp/53]\n---\n",
+]
+"""Over BASE: every kind of rule, peer and port."""
 
 
 def revision(text: str) -> Revision:

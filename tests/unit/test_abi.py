@@ -85,6 +85,14 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     return found
 
 
+def test_a_big_endian_machine_is_refused_by_the_compiler_with_a_sentence() -> None:
+    other = ["-U__BYTE_ORDER__", "-D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__"]
+    command = ["gcc", *other, "-include", "linux/types.h", "-fsyntax-only", str(_HEADER)]
+    said = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert said.returncode != 0
+    assert "Cordon runs on little-endian machines only" in said.stderr
+
+
 def test_every_constant_of_the_header_is_the_same_in_python(compiled: dict[str, int]) -> None:
     names = defines(_HEADER.read_text())
     assert {name: compiled[name] for name in names} == python_constants()

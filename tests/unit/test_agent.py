@@ -230,6 +230,16 @@ def test_failure_of_an_older_one_is_not_the_files() -> None:
     assert (agent.state, agent.standing.refused) == (State.IN_SYNC, "")
 
 
+def test_a_newer_file_is_in_sync_once_it_is_in_force_and_that_is_no_warning() -> None:
+    agent = running(7)
+    assert agent.state is State.IN_SYNC
+    told = agent.handle(read(9))
+    assert (agent.state, agent.standing.version) == (State.STALE, 7)
+    told += agent.handle(applied(9))
+    assert (agent.state, agent.standing.version) == (State.IN_SYNC, 9)
+    assert {said.level for said in told if isinstance(said, commands.Log)} == {commands.Level.INFO}
+
+
 def test_only_what_came_by_the_file_is_written_to_the_cache() -> None:
     agent = Agent()
     agent.handle(events.Started(1.0))
@@ -394,6 +404,55 @@ def test_unreadable_process_counts_as_host_and_is_logged() -> None:
     world.settle()
     assert world.kernel.maps.all()[1].identity == Identity.HOST
     assert world.logged[-1].message == "cannot attest a process, it counts as host"
+
+
+def test_process_that_could_not_be_read_for_want_of_descriptors_is_read_once_there_are() -> None:
+    world = World()
+    world.publish(BY_PATH)
+    world.settle()
+    world.reader.scarce = True
+    world.exec(facts(1))
+    world.settle()
+    assert world.kernel.maps.all()[1].identity == Identity.HOST
+    for _ in range(3):
+        world.tick(5.0)
+        world.settle()
+    assert world.kernel.maps.all()[1].identity == Identity.HOST
+    told = [said.message for said in world.logged if "cannot look at processes" in said.message]
+    assert len(told) == 1, "once for the whole time"
+    world.reader.scarce = False
+    world.tick(5.0)
+    world.settle()
+    assert world.kernel.maps.all()[1].identity == BY_PATH[0]
+    walks = world.given.count("WalkProcesses")
+    world.tick(5.0)
+    world.settle()
+    assert world.given.count("WalkProcesses") == walks, "nobody is left to be looked at"
+
+
+def test_start_without_descriptors_goes_on_once_there_are() -> None:
+    world = World()
+    world.exec(facts(1))
+    world.reader.scarce = True
+    world.publish(BY_PATH)
+    world.settle()
+    assert world.ready == 0
+    world.reader.scarce = False
+    world.tick(5.0)
+    world.settle()
+    assert (world.ready, world.kernel.maps.all()[1].identity) == (1, BY_PATH[0])
+
+
+def test_walk_without_descriptors_forgets_nobody() -> None:
+    world = World()
+    world.publish(BY_PATH)
+    world.settle()
+    world.exec(facts(1))
+    world.settle()
+    world.reader.scarce = True
+    world.publish(BY_PATH)
+    world.settle()
+    assert world.kernel.maps.all()[1].identity == BY_PATH[0]
 
 
 def test_observing_is_on_while_anybody_does() -> None:

@@ -90,6 +90,11 @@ def hide(world: World, pid: int, hidden: bool) -> None:
         world.reader.unreadable.discard(pid)
 
 
+def starve(world: World, scarce: bool) -> None:
+    """The agent has no descriptors left, or has some again."""
+    world.reader.scarce = scarce
+
+
 def lose(world: World) -> None:
     """The ring was full when the kernel wanted to ask."""
     world.kernel.lose()
@@ -145,6 +150,7 @@ WEIGHTS: tuple[tuple[int, st.SearchStrategy[Step]], ...] = (
     (1, step(change_user, pid=PIDS, user=USERS)),
     (1, step(end, pid=PIDS)),
     (1, step(hide, pid=PIDS, hidden=st.sampled_from([True, False, False]))),
+    (2, step(starve, scarce=st.sampled_from([True, False]))),
     (1, st.just(lose)),
     (5, step(go_on, parts=st.lists(PARTS, min_size=2, max_size=9))),
     (3, st.just(World.settle)),

@@ -120,6 +120,8 @@ def test_path_in_another_mount_namespace_holds_only_beside_a_selector_of_the_cgr
     [
         (Selector(exe=FACTS.exe), Selector(unit="payments-api.service", user="payments")),
         (Selector(unit="payments-api.service"), Selector(cgroup="*", user="payments")),
+        (Selector(unit="payments-api.service"), Selector(unit="system.slice", user="payments")),
+        (Selector(unit="*.slice"), Selector(cgroup="*", user="payments")),
         (Selector(cgroup="*"), Selector(user="payments", group="pay")),
         (Selector(exe=FACTS.exe, user="payments"), Selector(exe=FACTS.exe)),
         (Selector(user="payments", group="pay"), Selector(user="payments")),

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from agent.cli.ctl import cordonctl
 from agent.cli.output import Exit
 from agent.pb import local_pb2 as pb
+from tests.unit.cordonctl import run
 from tests.unit.local_agent import STRANGER, WEB, LocalAgent, local_agent
 
 
@@ -34,10 +33,6 @@ def agent(tmp_path: Path) -> Iterator[LocalAgent]:
     with local_agent(tmp_path) as made:
         made.view.answers[0] = [WEB, STRANGER, *FAMILY]
         yield made
-
-
-def run(agent: LocalAgent, *arguments: str) -> Result:
-    return CliRunner().invoke(cordonctl, [*arguments, "--socket", str(agent.socket)])
 
 
 def pids(agent: LocalAgent, *arguments: str) -> list[int]:

@@ -7,6 +7,7 @@ kernel, which is why only the daemon's own doing is asked about here.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ import grpc.aio
 import pytest
 
 from agent import daemon
-from agent.edge import adopter, clock, counters, loader_child
+from agent.edge import adopter, clock, counters, loader_child, snapshot_file
 from agent.edge.libbpf import BpfError
 from agent.edge.loader_child import LoadError, Report
 from agent.edge.local_server import LocalSocketError
@@ -102,6 +103,39 @@ def test_policy_that_the_kernel_refuses_leaves_the_old_one(scene: Scene) -> None
     assert scene.kernel.in_force == [7]
 
 
+def test_policy_for_which_there_were_no_descriptors_comes_into_force_once_there_are(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody touches the file again."""
+    monkeypatch.setattr(daemon, "TICK_SECONDS", 0.05)
+    scene.publish(7)
+    reading = snapshot_file.read
+
+    def starved(path: Path) -> bytes:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "open", no_descriptor)
+            return reading(path)
+
+    async def during() -> None:
+        await scene.until(lambda: scene.heard("READY=1"), "readiness")
+        monkeypatch.setattr(snapshot_file, "read", starved)
+        scene.publish(8)
+        refused = f"STATUS=Policy version 7 is in force; the snapshot file is not: {scene.file}"
+        said = f"{refused} cannot be read: Too many open files"
+        await scene.until(lambda: scene.heard(said), "the refusal")
+        scene.kernel.fault = BpfError(errno.EMFILE, "creating a map")
+        monkeypatch.setattr(snapshot_file, "read", reading)
+        await scene.until(lambda: scene.kernel.fault is None, "the map that cannot be made")
+        await scene.until(lambda: scene.kernel.in_force == [7, 8], "the switch")
+        terminate()
+
+    assert scene.run(during) == 0
+
+
+def no_descriptor(*_: object, **__: object) -> int:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
 def test_what_is_missing_is_put_back_while_it_runs(scene: Scene) -> None:
     scene.publish(7)
 
@@ -130,6 +164,34 @@ def test_suspension_is_a_state_that_lasts_until_it_is_resumed(scene: Scene) -> N
         scene.told.clear()
         await scene.until(lambda: scene.heard("STATUS=Policy version 7 is in force."), "its end")
         assert (await scene.status()).state == "in_sync"
+        terminate()
+
+    assert scene.run(during) == 0
+    assert scene.kernel.repairs == 0
+
+
+def test_a_look_that_cannot_be_made_shows_in_status_until_one_can(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene.publish(7)
+    log: list[str] = []
+
+    def said(event: str) -> bool:
+        log.append(capsys.readouterr().err)
+        return f"event={event}" in "".join(log)
+
+    async def during() -> None:
+        await scene.until(lambda: scene.heard("READY=1"), "readiness")
+        scene.kernel.unseen = "Too many open files"
+        await scene.until(lambda: said("not_looked"), "a look that fails")
+        status = await scene.status()
+        assert (status.unseen, status.tampering) == ("Too many open files", "")
+        assert status.summary.endswith("hooks are attached cannot be seen: Too many open files.")
+        assert "UNJUDGED" not in status.summary
+        assert status.state == "in_sync"
+        scene.kernel.unseen = ""
+        await scene.until(lambda: said("looked_again"), "the next look")
+        assert not (await scene.status()).unseen
         terminate()
 
     assert scene.run(during) == 0

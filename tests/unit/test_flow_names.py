@@ -16,8 +16,8 @@ from tests.unit.snapshots import LAN, NETWORKS, WEB, rule, snapshot
 def in_force(agent: Agent, version: int, *, names: dict[int, str], network: str) -> None:
     """As core leaves it once the kernel has switched; the generation is ten times the version."""
     made = snapshot(rule(version), version=version)
-    agent.snapshot = replace(made, names=names | {LAN: network})
-    agent.applied = PolicyApplied(version, version * 10, 1, 0.0)
+    agent.policy.snapshot = replace(made, names=names | {LAN: network})
+    agent.policy.applied = PolicyApplied(version, version * 10, 1, 0.0)
 
 
 def test_judgements_before_and_after_a_switch_keep_their_own_names() -> None:

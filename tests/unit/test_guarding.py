@@ -65,6 +65,26 @@ def test_what_goes_missing_beside_a_suspension_is_mended_all_the_same() -> None:
     assert "cordon_fork" in guarding.last
 
 
+def test_a_look_that_could_not_be_made_is_no_tampering_and_does_not_feed_the_watchdog() -> None:
+    guarding = Guarding()
+    guarding.on_verified(events.Verified(()))
+    told = guarding.on_verified(events.Verified((), unseen="Too many open files"))
+    again = guarding.on_verified(events.Verified((), unseen="Too many open files"))
+    assert [type(c) for c in told] == [Log]
+    assert again == [], "once"
+    assert (guarding.last, guarding.repairs) == ("", 0)
+    assert (guarding.unseen, guarding.verified) == ("Too many open files", False)
+    back = guarding.on_verified(events.Verified(()))
+    assert [type(c) for c in back] == [Log, FeedWatchdog]
+    assert (guarding.unseen, guarding.verified) == ("", True)
+
+
+def test_what_is_found_missing_after_a_blind_time_is_put_back() -> None:
+    guarding = Guarding()
+    guarding.on_verified(events.Verified((), unseen="Too many open files"))
+    assert kinds(guarding.on_verified(events.Verified((HOOK,)))) == [Repair]
+
+
 def test_finding_names_some_and_counts_the_rest() -> None:
     guarding = Guarding()
     guarding.on_verified(events.Verified(tuple(f"map {n}" for n in range(9))))

@@ -103,7 +103,7 @@ def test_attestations_are_counted_and_only_waits_have_a_lag(telemetry: Telemetry
 
 def test_policy_in_force_is_shown_with_its_keys() -> None:
     agent = Agent()
-    agent.snapshot = SNAPSHOT
+    agent.policy.snapshot = SNAPSHOT
     found = samples(Telemetry(parse_config(GOOD, "agent.toml"), agent))
     assert found["cordon_policy_version", ()] == SNAPSHOT.version
     assert found["cordon_policy_expiry_timestamp_seconds", ()] == SNAPSHOT.expires
@@ -116,7 +116,7 @@ def test_policy_in_force_is_shown_with_its_keys() -> None:
 
 def test_no_secret_is_in_a_scrape() -> None:
     agent = Agent()
-    agent.snapshot = SNAPSHOT
+    agent.policy.snapshot = SNAPSHOT
     text = generate_latest(Telemetry(parse_config(GOOD, "agent.toml"), agent).registry).decode()
     keys = [*SNAPSHOT.receive_secrets, *(key for peer in SNAPSHOT.peers for key in peer.keys)]
     assert keys

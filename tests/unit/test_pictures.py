@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops
 
+from agent.core.standing import State
 from tests.pictures import drawing, units
 from tests.pictures.board import COLUMNS, Board, Panel, Query, parse
 from tests.pictures.drawing import Line, draw, key
@@ -120,6 +121,39 @@ def test_stat_takes_the_colour_of_its_last_value() -> None:
     last = [Line("a", [(NOON, 0.0), (NOON + 5, 2.0)])]
     red = tuple(bytes.fromhex(drawing.PAINTS["red"].removeprefix("#")))
     assert red in set(image(draw(board, {key(board.panels[0]): last})).getdata())
+
+
+def test_stat_that_shows_a_name_takes_the_colour_of_the_name_that_holds_now() -> None:
+    fixed = {"in_sync": "green", "stale": "orange"}
+    board = Board("x", [panel("stat", names=True, fixed=fixed)])
+    over = Line("in_sync", [(NOON, 1.0), (NOON + 5, 1.0)])
+    now = Line("stale", [(NOON + 10, 1.0)])
+    colours = set(image(draw(board, {key(board.panels[0]): [now, over]})).getdata())
+    orange, green = (
+        tuple(bytes.fromhex(drawing.PAINTS[name].removeprefix("#"))) for name in ("orange", "green")
+    )
+    assert orange in colours
+    assert green not in colours
+
+
+def test_override_that_nothing_draws_is_refused() -> None:
+    override = {"matcher": {"id": "byName", "options": "a"}, "properties": [{"id": "unit"}]}
+    grid = {"x": 0, "y": 0, "w": 1, "h": 1}
+    unknown = {
+        "type": "stat", "title": "y", "gridPos": grid, "fieldConfig": {"overrides": [override]},
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="nothing draws an override such as"):
+        parse({"title": "x", "panels": [unknown]}, {})
+
+
+def test_state_of_a_host_is_green_only_while_all_is_well() -> None:
+    board = shipped(ROOT / "packaging/grafana/host.json")
+    [shown] = [drawn for drawn in board.panels if drawn.names]
+    colours = {state: shown.fixed[state.value] for state in State}
+    assert [state for state, colour in colours.items() if colour == "green"] == [State.IN_SYNC]
+    for state, colour in colours.items():
+        assert (colour in ("orange", "red")) is not state.good, state
+    assert shown.colour(1.0, "of a newer agent") == "orange"
 
 
 def test_legend_names_a_series_by_its_labels() -> None:

@@ -6,13 +6,16 @@ from __future__ import annotations
 import ctypes
 import getpass
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,6 +26,7 @@ from agent.edge.procfs import (
     ForeignProc,
     ProcessGone,
     ProcessReader,
+    Scarce,
     require_kernels_numbers,
 )
 
@@ -269,6 +273,56 @@ def test_walk_tells_the_unreadable_from_the_gone(fake: FakeProc) -> None:
     seen, living = fake.reader.walk(NO_PATHS)
     assert not seen
     assert living == {1}
+
+
+@contextmanager
+def no_descriptor_left(but: int) -> Iterator[None]:
+    """This process may open so many files more, and no other."""
+    taken: list[int] = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 9, hard)
+    )
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        for _ in range(but):
+            os.close(taken.pop())
+        yield
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_who_cannot_be_looked_at_for_want_of_descriptors_is_not_gone(
+    fake: FakeProc, left: int
+) -> None:
+    fake.add(42)
+    facts = fake.reader.read(42, NO_PATHS)
+    with no_descriptor_left(but=left):
+        with pytest.raises(Scarce, match="Too many open files"):
+            fake.reader.read(42, NO_PATHS)
+        with pytest.raises(Scarce):
+            fake.reader.unchanged(facts)
+        with pytest.raises(Scarce):
+            fake.reader.walk(NO_PATHS)
+    assert fake.reader.walk(NO_PATHS) == ({42: facts}, frozenset({42}))
+
+
+def test_names_that_could_not_be_looked_up_for_want_of_descriptors_are_looked_up_again(
+    fake: FakeProc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """getpwuid(3) then says that there is no such user."""
+    fake.add(42)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    assert fake.reader.read(42, NO_PATHS).user == ""
+    with no_descriptor_left(but=0), pytest.raises(Scarce):
+        fake.reader.read(42, NO_PATHS)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: SimpleNamespace(pw_name="web"))
+    assert fake.reader.read(42, NO_PATHS).user == "web"
 
 
 def test_what_is_outside_of_our_cgroup_namespace_is_none_of_ours(fake: FakeProc) -> None:

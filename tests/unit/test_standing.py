@@ -7,13 +7,13 @@ import pytest
 
 from agent.core.standing import Stage, Standing, State
 
-ONE, TWO = b"1", b"2"
+ONE, TWO, THREE = b"1", b"2", b"3"
 
 
 def standing(*, version: int | None = None, at: float = 5.0) -> Standing:
     made = Standing(stage=Stage.RUNNING, at=at)
     if version is not None:
-        made.in_force(version, expires=10)
+        made.in_force(version, expires=10, digest=ONE)
     return made
 
 
@@ -55,6 +55,26 @@ def test_the_cache_alone_is_cached_until_the_file_has_been_good() -> None:
     made.file_is_good(ONE)
     assert state(made) == "in_sync"
     assert made.summary == "Policy version 1 is in force."
+
+
+def test_a_newer_file_is_not_in_sync_before_it_is_in_force() -> None:
+    made = standing(version=1)
+    made.file_is_good(TWO)
+    assert state(made) == "cached", "of the cache, and the file's has not been in force"
+    made.in_force(2, expires=10, digest=TWO)
+    assert state(made) == "in_sync"
+    made.file_is_good(THREE)
+    assert (state(made), made.pending) == ("stale", True)
+    assert made.summary == "Policy version 2 is in force; the snapshot file's is on its way."
+    made.in_force(3, expires=10, digest=THREE)
+    assert (state(made), made.pending) == ("in_sync", False)
+
+
+def test_a_good_file_that_never_came_into_force_leaves_what_was_stale() -> None:
+    made = standing(version=1)
+    made.file_is_good(TWO)
+    made.file_is_refused("the map is full")
+    assert (state(made), made.pending) == ("stale", False)
 
 
 @pytest.mark.parametrize("trouble", ["missing", "refused"])

@@ -19,9 +19,9 @@ from controller.keyserver import HeldKeys, Moment, after, all_epochs, epochs, mi
 from controller.records import FleetSettings, Seen
 from controller.releases import HISTORY, stamp
 from controller.rollout import Rollout
+from tests.unit.fleets import rows
 from tests.unit.policies import NOW, ROOT, WEB_TO_DB
 from tests.unit.streams import PUBLIC, Site
-from tests.unit.test_fleet import rows
 
 # Releases.
 

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors that say nothing of what was asked about: we lacked descriptors or memory to ask.
+
+What cannot be opened for such a reason may well be there, so it is never taken for gone: it is
+asked about again later.
+"""
+
+from __future__ import annotations
+
+import errno
+
+_SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
+
+
+def is_scarcity(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in _SCARCE
