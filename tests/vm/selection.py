@@ -71,7 +71,6 @@ TESTS = (
         "test_job_of_a_few_milliseconds_has_its_identity",
         "test_postgres_that_drops_root_and_forks_per_connection",
     ),
-    *_of("test_controller", "test_policy_reaches_both_kernels_and_outlives_the_controller"),
 )
 """And services older than the agent, suspension, forgeries and replays, switches of policy,
-refusals that are told, real services, and a controller that comes and goes."""
+refusals that are told, and real services."""
