@@ -6,6 +6,9 @@ Hello says, what is taken and what refused, and that a policy under which no con
 taken back. What comes into the kernel goes the way of every policy (agent.core.intake): here a
 snapshot is only asked for, and what became of it is told to `applied` and `not_applied`. One thing
 at a time is on its way.
+
+Long, because it is one state machine: what has a state of its own (the line, what is held, renewal)
+has its module, and what is left changes the same few fields in every method.
 """
 
 from __future__ import annotations

@@ -43,7 +43,10 @@ class Reporter:
         number = self._control.speaking
         if not number:
             return
-        found = await asyncio.to_thread(self._compose)
+        try:
+            found = await asyncio.to_thread(self._compose)
+        except OSError:
+            return  # the pins are gone, or we lack what it takes to look: the next report tells
         told = (number, report.lasting(found))
         if told == self._told or self._control.speaking != number:
             return

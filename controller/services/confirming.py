@@ -36,7 +36,7 @@ class Confirmations:
     def __init__(self) -> None:
         self._until = float("-inf")
         self._heard = float("-inf")
-        self._kept: deque[Kept] = deque()
+        self._kept: deque[tuple[float, Kept]] = deque()
         self._task: asyncio.Task[None] | None = None
 
     def expect(self, hosts: int, confirm_seconds: float) -> None:
@@ -48,22 +48,27 @@ class Confirmations:
         self._heard = now = asyncio.get_running_loop().time()
         if now >= self._until:
             return False
-        self._kept.append(one)
+        self._kept.append((self._until, one))  # a later change gives it no more time
         if self._task is None:
             self._task = asyncio.create_task(self._run())
         return True
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while self._kept:
                 await asyncio.sleep(QUIET_SECONDS)
-                now = loop.time()
-                if now < self._until and now < self._heard + QUIET_SECONDS:
-                    continue
-                while self._kept:
-                    for _ in range(min(AT_ONCE, len(self._kept))):
-                        self._kept.popleft().release()
+                while due := self._due():
+                    for one in due:
+                        one.release()
                     await asyncio.sleep(0)
         finally:
             self._task = None
+
+    def _due(self) -> list[Kept]:
+        """All where no answer came of late, else those whose time is over; AT_ONCE at the most."""
+        now = asyncio.get_running_loop().time()
+        quiet = now >= self._heard + QUIET_SECONDS
+        found: list[Kept] = []
+        while self._kept and len(found) < AT_ONCE and (quiet or self._kept[0][0] <= now):
+            found.append(self._kept.popleft()[1])
+        return found

@@ -83,6 +83,26 @@ def test_none_waits_past_its_share_though_answers_go_on_coming(
     asyncio.run(scenario())
 
 
+def test_changes_that_follow_each_other_give_a_confirmation_no_more_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(confirming, "QUIET_SECONDS", 0.05)
+
+    async def scenario() -> None:
+        confirmations, order = Confirmations(), list[One]()
+        first = One(order)
+        confirmations.expect(CROWD, 0.4 / SHARE)
+        assert confirmations.keep(first)
+        async with asyncio.timeout(30):
+            while not order:
+                confirmations.expect(CROWD, 0.4 / SHARE)
+                confirmations.keep(One(order))
+                await asyncio.sleep(0.01)
+        assert order[0] is first
+
+    asyncio.run(scenario())
+
+
 async def _enforced(made: Controller, version: int) -> None:
     """Until the controller has heard so of host a."""
     wanted = {"a": (made.publisher.desk.head.store_epoch, version)}

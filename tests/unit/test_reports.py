@@ -88,6 +88,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.speaking = 0
+        self.fault: OSError | None = None
         self.status_now = status()
         self.said: list[pb.Report] = []
         self.reporter = Reporter(cast(Control, self), cast(LocalView, self), self._say)
@@ -99,6 +100,8 @@ class Scene:
         return self.status_now
 
     def running(self) -> Counter[int]:
+        if self.fault is not None:
+            raise self.fault
         return Counter({WEB: 1})
 
     def _say(self, message: stream.Up) -> None:
@@ -124,6 +127,15 @@ def test_each_stream_hears_how_it_is_and_then_what_changes() -> None:
     assert scene.said[-1].health.trouble == "All traffic passes."
     scene.speaking = 2
     assert scene.look() == 3
+
+
+def test_a_host_that_cannot_be_looked_at_is_told_of_later() -> None:
+    scene = Scene()
+    scene.speaking = 1
+    scene.fault = OSError(24, "Too many open files")
+    assert scene.look() == 0
+    scene.fault = None
+    assert scene.look() == 1
 
 
 def test_what_was_found_for_one_stream_is_not_said_on_another() -> None:
