@@ -33,6 +33,9 @@ from controller.releases import Sealing
 from controller.signing import new_key
 from tests.store.postgres import Cluster
 
+REST_SECONDS = 3.0
+"""Between changes: what the one before has left comes to its end, such as writing who has it."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -95,7 +98,7 @@ def _changes(site: fleet_store.Site, load: Load, rounds: int) -> list[Result]:
     watch = Watch(site)
     for number in range(rounds):
         load.tell(list(kinds), do="change")
-        time.sleep(1)  # let what the round before has left come to rest
+        time.sleep(REST_SECONDS)
         cpu, own = cpu_seconds(site.pid), cpu_seconds(load.pid)
         began = time.monotonic()
         watch.begin(site.change(number))
