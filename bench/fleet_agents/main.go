@@ -5,8 +5,8 @@
 // it, in seconds of CLOCK_MONOTONIC.
 //
 // Each is a real mTLS stream of its own connection and says what an agent says: the contract of
-// proto/cordon/v1/policy.proto. It verifies and compiles nothing: what an agent does with a policy is
-// measured elsewhere. No connection takes up a TLS session of an older one.
+// proto/cordon/v1/policy.proto. It verifies and compiles nothing, and does not look into what a policy
+// contains: what an agent does with one is measured elsewhere. No connection takes up a TLS session of an older one.
 //
 // In Go, because whatever plays the fleet takes the cores from the controller that it measures, and a
 // Python client costs as much as its server.
@@ -36,6 +36,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -46,6 +47,10 @@ const (
 	lastBackoff  = time.Minute
 	telling      = 10 * time.Second
 	garbage      = 400 // per cent of what is in use, until it is looked for
+
+	policyField  protowire.Number = 5 // of ControllerDown
+	contentField protowire.Number = 3 // of PolicyUpdate
+	deltaField   protowire.Number = 4
 )
 
 // What an agent shows: PEM.
@@ -185,7 +190,7 @@ func (a *agent) stream(address string) (time.Duration, error) {
 		grpc.WithTransportCredentials(credentials.NewTLS(a.tls)),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: patience, MinConnectTimeout: 20 * time.Second}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(longest)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(longest), grpc.ForceCodec(codec{})),
 		grpc.WithReadBufferSize(4096),
 		grpc.WithWriteBufferSize(4096),
 		grpc.WithDisableRetry(),
@@ -312,6 +317,64 @@ func (a *agent) hear(down *pb.ControllerDown, welcomed chan<- time.Duration) (*p
 		return &pb.Ack{Nonce: message.Policy.Nonce, Version: release.Version}, nil
 	}
 	return nil, nil
+}
+
+// Messages as bytes, and back without the contents of policies.
+type codec struct{}
+
+func (codec) Name() string { return "proto" }
+
+func (codec) Marshal(message interface{}) ([]byte, error) {
+	return proto.Marshal(message.(proto.Message))
+}
+
+func (codec) Unmarshal(data []byte, message interface{}) error {
+	var light []byte
+	for len(data) > 0 {
+		number, field, value, err := next(data)
+		if err != nil {
+			return err
+		}
+		if number == policyField {
+			if light, err = withoutContent(light, value); err != nil {
+				return err
+			}
+		} else {
+			light = append(light, data[:field]...)
+		}
+		data = data[field:]
+	}
+	return proto.Unmarshal(light, message.(proto.Message))
+}
+
+// Append the field with a PolicyUpdate that has everything but its body.
+func withoutContent(light, update []byte) ([]byte, error) {
+	var kept []byte
+	for len(update) > 0 {
+		number, field, _, err := next(update)
+		if err != nil {
+			return nil, err
+		}
+		if number != contentField && number != deltaField {
+			kept = append(kept, update[:field]...)
+		}
+		update = update[field:]
+	}
+	return protowire.AppendBytes(protowire.AppendTag(light, policyField, protowire.BytesType), kept), nil
+}
+
+// The first field of a message: its number, its length as a whole and, if it is one of bytes, those.
+func next(data []byte) (protowire.Number, int, []byte, error) {
+	number, kind, length := protowire.ConsumeField(data)
+	if length < 0 {
+		return 0, 0, nil, protowire.ParseError(length)
+	}
+	if kind != protowire.BytesType {
+		return number, length, nil, nil
+	}
+	_, _, tag := protowire.ConsumeTag(data)
+	value, _ := protowire.ConsumeBytes(data[tag:])
+	return number, length, value, nil
 }
 
 func (w *waits) begin(kinds []string, agents int) {
