@@ -30,7 +30,7 @@ class Refusals:
         self._until = now + self._pause(reason)
 
     def _pause(self, reason: int) -> float:
-        pause = RETRY_SECONDS * 2 ** min(self._retries - 1, 10)
+        pause: float = RETRY_SECONDS * 2 ** min(self._retries - 1, 10)
         if reason == NackReason.KERNEL:
             return min(pause, LONGEST_SECONDS)
         again = reason == NackReason.UNCONFIRMED and self._retries <= MOST_RETRIES
