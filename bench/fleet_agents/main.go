@@ -253,7 +253,7 @@ func (a *agent) hello() *pb.Hello {
 	}
 }
 
-// Heartbeats, from the moment on that it was told how often.
+// Heartbeats, from the moment on that it was told how often; with the first one a report.
 func (a *agent) beat(ctx context.Context, welcomed <-chan time.Duration, say func(*pb.AgentUp) error) {
 	var every time.Duration
 	select {
@@ -261,7 +261,7 @@ func (a *agent) beat(ctx context.Context, welcomed <-chan time.Duration, say fun
 	case <-ctx.Done():
 		return
 	}
-	for {
+	for first := true; ; {
 		pause := time.NewTimer(time.Duration(float64(every) * (0.8 + 0.4*rand.Float64())))
 		select {
 		case <-pause.C:
@@ -274,6 +274,20 @@ func (a *agent) beat(ctx context.Context, welcomed <-chan time.Duration, say fun
 		if say(&pb.AgentUp{Message: &pb.AgentUp_Heartbeat{Heartbeat: beat}}) != nil {
 			return // the reader is told why
 		}
+		if first && say(&pb.AgentUp{Message: &pb.AgentUp_Report{Report: report()}}) != nil {
+			return
+		}
+		first = false
+	}
+}
+
+// Of a host on which all is well, and nothing changes.
+func report() *pb.Report {
+	return &pb.Report{
+		State:      "in_sync",
+		Identities: []*pb.RunningIdentity{{Identity: 1, Processes: 120}, {Identity: 256, Processes: 8}},
+		Health:     &pb.Health{HooksAttached: 20, HooksExpected: 20, MapPressure: 12, ClockOffsetMs: 3},
+		Kernel:     "6.18.0",
 	}
 }
 
