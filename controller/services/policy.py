@@ -30,6 +30,7 @@ from controller.services.callers import (
     refuse_revoked,
     refuse_storage,
 )
+from controller.services.claiming import Claims
 from controller.services.confirming import Confirmations
 from controller.services.noting import Notes
 from controller.services.publisher import Publisher
@@ -77,7 +78,8 @@ class PolicyServicer:
 
     def __init__(self, config: ControllerConfig, storage: Storage, publisher: Publisher) -> None:
         self.watcher = Watcher(storage, config.name)
-        self._notes = Notes(storage, publisher, self.watcher)
+        self.claims = Claims(storage, publisher)
+        self._notes = Notes(publisher, self.watcher, self.claims)
         self.admission: Admission[_Open] = Admission(config.max_syncing)
         self._config = config
         self._publisher = publisher
@@ -268,7 +270,7 @@ class PolicyServicer:
                 return
             self.watcher.heard(name, unix)
             if isinstance(event, Reported):
-                await self._notes.reported(name, event)
+                self._notes.reported(name, stream.host, event)
             elif isinstance(event, Greeting):
                 self._do(name, one, stream.handle(event.hello, now))
             else:
@@ -318,8 +320,7 @@ class PolicyServicer:
         self._leave(one)
         if self._open.get(name) is one:
             del self._open[name]
-            self._publisher.rollout.gone(name)
-            self.watcher.gone(name, self._publisher.desk.unix)
+            self._notes.gone(name)
 
 
 async def _first_message(context: Context) -> bytes | None:
