@@ -57,11 +57,11 @@ class Claims:
         """Until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            await self.look()
+            await self.look(asyncio.get_running_loop().time())
 
-    async def look(self) -> None:
-        """At what was reported since; at all if the fleet has changed."""
-        now, version = asyncio.get_running_loop().time(), self._publisher.desk.head.version
+    async def look(self, now: float) -> None:
+        """At what was reported since; at all if the fleet has changed. now: monotonic."""
+        version = self._publisher.desk.head.version
         if version != self._version and now - self._fleet_at >= FLEET_SECONDS:
             self._version, self._fleet_at = version, now
             self._due.update(self._wishes.names())
