@@ -5,11 +5,15 @@ has, and that nothing is judged.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.core.abi import Process
+from agent.edge.listeners import NOBODYS_LOOKS, Listeners
 from tests.kernel.world import ALLOW, PORT, policy
 from tests.lab import wait_until
 from tests.lab.cordon import AGENT, ROOT, CordonHost
@@ -95,6 +99,48 @@ def test_who_listens_is_told_with_its_workload(one: Fleet) -> None:
     wanted = {OWN, "tcp 192.0.2.1:8081 host"}
     wait_shown(one, lambda host: set(host["listeners"]) == wanted, "who is left")
     loner.process.kill9()
+
+
+FORKED = (
+    "import os, socket, time; made = socket.create_server(('', 8097)); os.fork(); time.sleep(600)"
+)
+CLAIMED = Process(777, 0, 0, 0, 0, 0, 0, 0, 0)
+"""What a process is taken for; whose a socket is, the socket itself tells."""
+
+
+def children(pid: int) -> list[int]:
+    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_listener_is_its_workloads_as_long_as_anybody_holds_it(one: Fleet) -> None:
+    program = one["a"].lab.spawn([sys.executable, "-c", FORKED], "web.service")
+    one["a"].wait_attested(program.pid)
+    wait_until(lambda: children(program.pid), "it has forked")
+    (child,) = children(program.pid)
+    listeners, web = Listeners(one["a"].pins / "maps"), one["a"].identity(program.pid)
+    both = {program.pid: CLAIMED, child: CLAIMED}
+
+    def seen(processes: dict[int, Process]) -> list[int]:
+        return [found.identity for found in listeners.look(processes) if found.port == 8097]
+
+    assert seen(both) == [web]
+    program.kill9()
+    assert seen({child: CLAIMED}) == [web], "the other one holds it"
+    assert seen({}) == []
+
+
+def test_socket_that_nobody_of_ours_holds_is_looked_for_again_after_a_while(one: Fleet) -> None:
+    web, other = one["a"].lab.puppet("web.service"), one["a"].lab.puppet("other.service")
+    one["a"].wait_attested(web.pid, other.pid)
+    assert web.listen("0.0.0.0", 8096).ok
+    listeners = Listeners(one["a"].pins / "maps")
+    before = listeners.look({other.pid: CLAIMED})
+    assert before == [], "it is not other's, and of web nothing is known"
+    both = {other.pid: CLAIMED, web.pid: CLAIMED}
+    looks = [len(listeners.look(both)) for _ in range(NOBODYS_LOOKS)]
+    assert looks == [0] * (NOBODYS_LOOKS - 1) + [1]
+    web.process.kill9()
+    other.process.kill9()
 
 
 def test_suspension_is_told_and_its_end(one: Fleet) -> None:
