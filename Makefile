@@ -4,7 +4,7 @@ C_FILES := $(wildcard bpf/*.c bpf/*.h bench/*.c)
 # In two processes; the others one by one, for they have processes of their own to wait for.
 UNIT := -n 2 --dist worksteal tests/unit
 
-.PHONY: help setup demo test test-vm test-vagrant unit store kernel systemd soak check format proto lock bench deb clean
+.PHONY: help setup demo test test-vm test-vagrant unit store kernel systemd soak check format proto lock bench bench-fleet deb clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -65,6 +65,11 @@ lock: ## pin the newest versions of what requirements*.in name (needs uv)
 bench: setup ## figures of the datapath and of identity, as ratios of one run (root)
 	@$(PYTHON) -m bench.run
 	@$(PYTHON) -m bench.spawn
+
+AGENTS ?= 10000
+
+bench-fleet: setup ## a controller and its fleet of AGENTS=10000 agents (root; installs Go for the load program)
+	@$(PYTHON) -m bench.fleet --agents $(AGENTS)
 
 deb: ## Debian packages of the agent, the controller and the command line, into dist/
 	@scripts/build-deb

@@ -2,7 +2,7 @@
 """Figures of the controller: `python -m bench.fleet [--agents N]`.
 
 A real `cordon-controller serve` over PostgreSQL; agents are real mTLS streams of the load program
-(`bench.fleet_agents`) in processes of their own, which hold what a host would and answer as one.
+(`bench/fleet_agents`), which hold what a host would and answer as one.
 Measured: a change of one rule until every agent it concerns has been confirmed; all agents coming
 back at once after the controller was killed, until the last is in sync; and the controller's memory
 per agent. Besides, in this process, what compiling costs: the whole fleet, and one changed rule.
@@ -12,24 +12,20 @@ Read the figures with the machine they are from: load program and controller sha
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import resource
-import selectors
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
 from bench import fleet_rows, fleet_store
+from bench.fleet_load import Load, build
 from bench.fleet_watch import Watch
 from controller.board import batch_of
 from controller.fleet.compile import Fleet
@@ -37,9 +33,8 @@ from controller.releases import Sealing
 from controller.signing import new_key
 from tests.store.postgres import Cluster
 
-ROOT = Path(__file__).resolve().parents[1]
-WAIT_SECONDS = 900.0
-"""For all agents of a process; a run that takes longer has failed."""
+REST_SECONDS = 3.0
+"""Between changes: what the one before has left comes to its end, such as writing who has it."""
 
 
 @dataclass(frozen=True)
@@ -56,55 +51,6 @@ def percentile(values: Sequence[float], part: float) -> float:
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
 
-class Load:
-    """The load program's processes."""
-
-    def __init__(self, folder: Path, agents: int, processes: int) -> None:
-        self._processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", "bench.fleet_agents", str(folder), str(i), str(processes)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                cwd=ROOT,
-            )
-            for i in range(processes)
-        ]
-        self._agents = agents
-
-    def cpu_seconds(self) -> float:
-        return sum(cpu_seconds(process.pid) for process in self._processes)
-
-    def tell(self, until: Sequence[str], **command: Any) -> None:
-        """To be followed by `answers`. until: kinds of messages."""
-        line = json.dumps({"until": until, **command}).encode() + b"\n"
-        for process in self._processes:
-            assert process.stdin is not None
-            process.stdin.write(line)
-            process.stdin.flush()
-
-    def answers(self) -> list[list[float]]:
-        """For each kind, when every agent had it: seconds of the machine's steady clock."""
-        parts = [json.loads(_line(process)) for process in self._processes]
-        return [[at for part in kind for at in part] for kind in zip(*parts, strict=True)]
-
-    def close(self) -> None:
-        for process in self._processes:
-            process.kill()
-            process.wait()
-
-
-def _line(process: subprocess.Popen[bytes]) -> bytes:
-    assert process.stdout is not None
-    with selectors.DefaultSelector() as ready:
-        ready.register(process.stdout, selectors.EVENT_READ)
-        if not ready.select(WAIT_SECONDS):
-            raise click.ClickException(f"no answer of a load process within {WAIT_SECONDS:.0f} s")
-    line = process.stdout.readline()
-    if not line:
-        raise click.ClickException("a load process has ended; see its error above")
-    return line
-
-
 def resident_kib(pid: int) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
@@ -117,16 +63,15 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure_streams(folder: Path, agents: int, processes: int, rounds: int) -> list[Result]:
+def measure_streams(folder: Path, agents: int, rounds: int) -> list[Result]:
     with Cluster() as cluster:
-        return _measure_streams(folder, cluster, agents, processes, rounds)
+        return _measure_streams(folder, cluster, agents, rounds)
 
 
-def _measure_streams(
-    folder: Path, cluster: Cluster, agents: int, processes: int, rounds: int
-) -> list[Result]:
+def _measure_streams(folder: Path, cluster: Cluster, agents: int, rounds: int) -> list[Result]:
+    program = build()
     site = fleet_store.Site(folder, cluster, agents)
-    load = Load(folder, agents, processes)
+    load = Load(program, folder / fleet_store.IDENTITIES)
     try:
         site.start()
         empty = resident_kib(site.pid)
@@ -153,15 +98,15 @@ def _changes(site: fleet_store.Site, load: Load, rounds: int) -> list[Result]:
     watch = Watch(site)
     for number in range(rounds):
         load.tell(list(kinds), do="change")
-        time.sleep(1)  # let what the round before has left come to rest
-        cpu, own = cpu_seconds(site.pid), load.cpu_seconds()
+        time.sleep(REST_SECONDS)
+        cpu, own = cpu_seconds(site.pid), cpu_seconds(load.pid)
         began = time.monotonic()
         watch.begin(site.change(number))
         for kind, moments in zip(kinds, load.answers(), strict=True):
             taken[kind].append([at - began for at in moments])
         told.append(watch.acknowledged() - began)
         cpus.append(cpu_seconds(site.pid) - cpu)
-        loads.append(load.cpu_seconds() - own)
+        loads.append(cpu_seconds(load.pid) - own)
     watch.close()
     what = "one rule changed, acknowledged by 99 % as the controller tells it, s"
     results = [Result(what, statistics.median(told)), Result(f"{what}, worst round", max(told))]
@@ -188,14 +133,14 @@ def _return(
     if change is not None:
         site.change(change)
     site.start()
-    began, own = time.monotonic(), load.cpu_seconds()
+    began, own = time.monotonic(), cpu_seconds(load.pid)
     back = [at - began for at in load.answers()[0]]
     return [
         Result(f"{what}, half in sync, s", statistics.median(back)),
         Result(f"{what}, 99 % in sync, s", percentile(back, 0.99)),
         Result(f"{what}, the last in sync, s", max(back)),
         Result(f"{what}, controller's CPU for that, s", cpu_seconds(site.pid)),
-        Result(f"{what}, load program's CPU for that, s", load.cpu_seconds() - own),
+        Result(f"{what}, load program's CPU for that, s", cpu_seconds(load.pid) - own),
     ]
 
 
@@ -227,18 +172,17 @@ def measure_compile(hosts: int, rules: int) -> list[Result]:
 
 @click.command()
 @click.option("--agents", default=200, show_default=True)
-@click.option("--processes", default=2, show_default=True, help="of the load program")
 @click.option("--rounds", default=5, show_default=True, help="changes of one rule")
 @click.option("--hosts", default=1000, show_default=True, help="of the compiled fleet")
 @click.option("--rules", default=10_000, show_default=True, help="of the compiled fleet")
-def main(agents: int, processes: int, rounds: int, hosts: int, rules: int) -> None:
+def main(agents: int, rounds: int, hosts: int, rules: int) -> None:
     """Measure, and print one line per figure."""
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
     click.echo(f"Linux {platform.release()}, {os.cpu_count()} CPUs, load {load}")
     results = measure_compile(hosts, rules) if hosts else []
     if agents:
         with tempfile.TemporaryDirectory(prefix="cordon-bench-") as folder:
-            results += measure_streams(Path(folder), agents, processes, rounds)
+            results += measure_streams(Path(folder), agents, rounds)
     for result in results:
         click.echo(f"{result.value:12.3f}  {result.what}")
 

@@ -7,8 +7,9 @@ only its own ring its bell.
 
 from __future__ import annotations
 
-import pickle
+import json
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from controller.records import DocumentChanges, DocumentRow
@@ -25,7 +26,7 @@ POLICY = (
 RULE = (
     "kind: Allow\nname: r\nfrom: {{cidr: 192.0.2.0/24}}\nto: {{workload: web}}\nports: [tcp/{0}]\n"
 )
-IDENTITIES = "identities"
+IDENTITIES = "identities.json"
 
 
 class Site:
@@ -42,7 +43,7 @@ class Site:
             labels = {"rack": f"r{number % AUDIENCES}"}
             row = fleet.join(self._storage, f"h{number}", number, labels)
             identities.append(fleet.identity(self._storage, row, seconds=86_400))
-        (folder / IDENTITIES).write_bytes(pickle.dumps(identities))
+        _write(folder / IDENTITIES, identities)
         before = self._storage.fleet()
         self._revision, self._allocations = before.head.revision, before.allocations
         self.operator = fleet.administrator(self._storage, "olga")
@@ -74,6 +75,22 @@ class Site:
     def close(self) -> None:
         self._process.__exit__(None, None, None)
         self._storage.close()
+
+
+def _write(path: Path, identities: Sequence[fleet.Identity]) -> None:
+    """As the load program reads it."""
+    listed = [
+        {
+            "name": one.name,
+            "number": one.number,
+            "chain": one.chain.decode(),
+            "key": one.key.decode(),
+            "roots": one.roots.decode(),
+        }
+        for one in identities
+    ]
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(listed))
 
 
 def free_port() -> int:

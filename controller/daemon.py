@@ -168,6 +168,7 @@ class Controller:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._parts.policy.watcher.flush()
         if self._metrics:
             await asyncio.to_thread(self._metrics.close)
 

@@ -42,7 +42,7 @@ class Notes:
     def enforced(self, name: str, order: tuple[int, int]) -> None:
         self._publisher.rollout.enforced(name, order)
         at = self._publisher.desk.unix
-        self._watcher.told(name, at, store_epoch=order[0], version=order[1])
+        self._watcher.enforced(name, at, order)
 
     def refused(self, name: str, said: NoteRefused) -> None:
         fields = [("host", name), ("version", said.order[1]), ("reason", said.message)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`PolicyService`: who may have a stream, one per host, and what becomes of what is said on it.
+"""`PolicyService`: one stream per host, and what becomes of what is said on it.
 
 Bytes go through as bytes (see stream_codec), so the service is registered without grpc's generated
 serialisers.
@@ -19,23 +19,15 @@ from controller import pace
 from controller.admission import Admission
 from controller.clones import Clones
 from controller.config import ControllerConfig
-from controller.needs import store_behind
 from controller.services import failures
-from controller.services.callers import (
-    Caller,
-    Code,
-    Context,
-    identified,
-    refuse,
-    refuse_revoked,
-    refuse_storage,
-)
+from controller.services.callers import Code, Context, refuse
 from controller.services.claiming import Claims
 from controller.services.confirming import Confirmations
+from controller.services.entrance import RETRY_SECONDS, Entrance, is_revoked
 from controller.services.noting import Notes
 from controller.services.publisher import Publisher
 from controller.services.seeing import Watcher
-from controller.services.session import Away, Session, ended, going, revoked
+from controller.services.session import Away, Session, going, revoked
 from controller.services.stream_codec import (
     BadMessage,
     Greeting,
@@ -45,8 +37,7 @@ from controller.services.stream_codec import (
     encode,
 )
 from controller.services.waking import Waker
-from controller.spiffe import Kind
-from controller.storage import Storage, StorageError
+from controller.storage import Storage
 from controller.sync import Stream
 from controller.talk import (
     Action,
@@ -59,9 +50,6 @@ from controller.talk import (
 )
 
 NAME = "cordon.v1.PolicyService"
-HELLO_SECONDS = 30.0
-READY_SECONDS = 10.0
-RETRY_SECONDS = 1.0
 _CHANGED = Changed()
 
 
@@ -88,6 +76,7 @@ class PolicyServicer:
         self._stopping = False
         self._waker = Waker(self._wake)
         self._confirmations = Confirmations()
+        self._entrance = Entrance(publisher, self._notes, self._full)
         publisher.streams = self
 
     # The publisher's side.
@@ -107,7 +96,7 @@ class PolicyServicer:
             who = one.session.who
             record = self._publisher.desk.record(who.name)
             replaced = record is not None and record.host != one.stream.host
-            if replaced or self._is_revoked(who):
+            if replaced or is_revoked(self._publisher, who):
                 one.session.end(revoked(who))
 
     def count(self, state: str) -> int:
@@ -125,29 +114,15 @@ class PolicyServicer:
         self._stopping = True
         self.end_all("the controller is being stopped")
 
-    def _is_revoked(self, who: Caller) -> bool:
-        record = self._publisher.desk.record(who.name)
-        return who.serial in self._publisher.revoked.serials or record is None
-
-    def _now(self) -> float:
-        self._publisher.tick()
-        return asyncio.get_running_loop().time()
+    def _full(self) -> bool:
+        return self._stopping or len(self._open) >= self._config.max_streams
 
     # The agent's side.
 
     async def Sync(self, _: object, context: Context) -> None:
-        # Heard before anybody is refused: a client whose first message finds its call ended already
-        # is told by its own grpc of an internal error, and not why.
-        first = await _first_message(context)
-        if not await self._publisher.ready(READY_SECONDS):
-            sentence = "this controller has no policy yet"
-            await refuse(context, Code.UNAVAILABLE, "STORE", sentence, RETRY_SECONDS)
-        who = await self._admitted(context)
-        session = Session(context, who)
-        greeting = await self._greeting(context, first)
-        session.instance = greeting.instance
-        stream = await self._greeted(context, session, greeting)
-        await self._take_over(session, stream)
+        who, greeting, stream = await self._entrance.enter(context)
+        session = Session(context, who, greeting.instance)
+        self._take_over(session, stream)
         if session.away is not None:
             await self._turn_away(context, session)
         one = _Open(session, stream)
@@ -167,51 +142,7 @@ class PolicyServicer:
             retry = session.away.retry_seconds or None
             await refuse(context, grpc.StatusCode[end.status], end.reason, end.message, retry)
 
-    async def _admitted(self, context: Context) -> Caller:
-        who = await identified(context, Kind.HOST)
-        if self._stopping or len(self._open) >= self._config.max_streams:
-            sentence = "this controller takes no more streams now"
-            await refuse(context, Code.UNAVAILABLE, "FULL", sentence, RETRY_SECONDS)
-        if self._publisher.desk.record(who.name) is None:  # it may be newer than what we know
-            await self._catch_up(context)
-        if self._is_revoked(who):
-            await refuse_revoked(context, who)
-        return who
-
-    async def _catch_up(self, context: Context) -> None:
-        try:
-            await self._publisher.catch_up()
-        except StorageError as error:
-            await refuse_storage(context, error)
-
-    async def _greeting(self, context: Context, data: bytes | None) -> Greeting:
-        if data is None:
-            sentence = f"Hello comes first, within {HELLO_SECONDS:.0f} s"
-            await refuse(context, Code.INVALID_ARGUMENT, "PROTOCOL", sentence)
-        try:
-            event = decode(data)
-        except BadMessage as error:
-            await refuse(context, Code.INVALID_ARGUMENT, "PROTOCOL", str(error))
-        if not isinstance(event, Greeting):
-            await refuse(context, Code.INVALID_ARGUMENT, "PROTOCOL", "Hello comes first")
-        return event
-
-    async def _greeted(self, context: Context, session: Session, greeting: Greeting) -> Stream:
-        desk, hello = self._publisher.desk, greeting.hello
-        if store_behind(hello, desk):  # or only this controller is
-            await self._catch_up(context)
-        record = desk.record(session.who.name)
-        if record is None:
-            await refuse_revoked(context, session.who)
-        stream = Stream(record.host, record.name, desk)
-        end = ended(stream.greet(hello, self._now()))
-        if end is not None:
-            if end.reason == "STORE_BEHIND":
-                self._notes.behind(hello, end.message)
-            await refuse(context, grpc.StatusCode[end.status], end.reason, end.message)
-        return stream
-
-    async def _take_over(self, session: Session, stream: Stream) -> None:
+    def _take_over(self, session: Session, stream: Stream) -> None:
         """A newer stream of a host ends the older one; two machines that do so in turn wait."""
         name = session.who.name
         old = self._open.get(name)
@@ -222,7 +153,7 @@ class PolicyServicer:
             return
         wait = 0.0
         if old.session.instance != session.instance:
-            wait = self._clones.turn(name, self._now())
+            wait = self._clones.turn(name, self._publisher.tick())
         old.session.end(going(AwayReason.REPLACED, "another stream of this host is open", wait))
         if wait:
             sentence = "two machines have the identity of this host"
@@ -232,7 +163,7 @@ class PolicyServicer:
 
     def _welcome(self, one: _Open) -> None:
         self._do(one.session.who.name, one, one.stream.welcome())
-        if not one.stream.wants(self._now()) or self.admission.enter(one):
+        if not one.stream.wants(self._publisher.tick()) or self.admission.enter(one):
             self._begin(one)
 
     def _begin(self, one: _Open) -> None:
@@ -258,7 +189,7 @@ class PolicyServicer:
         session, stream = one.session, one.stream
         name = session.who.name
         while (data := await session.read(self._silence())) is not None:
-            now = self._now()
+            now = self._publisher.tick()
             unix = self._publisher.desk.unix
             if unix >= session.who.expires:
                 session.end(going(AwayReason.CERTIFICATE, "the certificate has ended", 0.0))
@@ -283,7 +214,7 @@ class PolicyServicer:
         """What no rpc waits for: a fault of ours in it ends the stream, as it would end an rpc, and
         the agent comes back and asks; otherwise it would hear heartbeats and nothing else."""
         try:
-            self._do(one.session.who.name, one, step(self._now()))
+            self._do(one.session.who.name, one, step(self._publisher.tick()))
         except Exception as error:
             failures.write("a stream failed inside, it is ended", error)
             end = End(
@@ -321,16 +252,6 @@ class PolicyServicer:
         if self._open.get(name) is one:
             del self._open[name]
             self._notes.gone(name)
-
-
-async def _first_message(context: Context) -> bytes | None:
-    """None: there was none in time."""
-    try:
-        async with asyncio.timeout(HELLO_SECONDS):
-            data = await context.read()
-    except TimeoutError:
-        return None
-    return None if data is grpc.aio.EOF else data
 
 
 def add_to_server(servicer: PolicyServicer, server: grpc.aio.Server) -> None:

@@ -78,9 +78,10 @@ class Publisher:
         seat = self._fleet.hosts.get(name)
         return seat.row if seat is not None else None
 
-    def tick(self) -> None:
-        """Let the desk know the time."""
+    def tick(self) -> float:
+        """Let the desk know the time. Returns the loop's, by which streams measure theirs."""
         self.desk.unix_ms = int(clock.unix_seconds() * 1000)
+        return asyncio.get_running_loop().time()
 
     async def run(self) -> None:
         while True:

@@ -5,6 +5,8 @@ follow what changes.
 
 from __future__ import annotations
 
+import asyncio
+
 from agent.core.content import Section, digest
 from agent.edge import content_codec, signed
 from agent.pb import policy_pb2 as pb
@@ -211,7 +213,7 @@ def test_keys_are_handed_out_ahead_of_their_epochs(storage: SqlStorage) -> None:
         now = unix() // 60
         epochs = {epoch for peer, epoch in one.held.keys if peer == 0}
         assert {now - 1, now, now + 1, now + 2} - {now - 1} <= epochs
-        made.publisher.tick = lambda: None  # type: ignore[method-assign]
+        made.publisher.tick = asyncio.get_running_loop().time  # type: ignore[method-assign]
         made.publisher.desk.unix_ms += 120_000
         await one.say(heartbeat=pb.Heartbeat(sequence=1))
         await one.until("keys")

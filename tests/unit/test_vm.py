@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm import machine
+from tests.vm import machine, main
 from tests.vm.cache import Kernel
 from tests.vm.errors import VmError
 from tests.vm.machine import Disks, Size
@@ -51,3 +51,34 @@ def test_machine_that_does_not_end_is_ended_and_has_failed(
         run(monkeypatch, tmp_path, forever, seconds=2.0)
     pid = (tmp_path / "answer-6.1.log").read_text().strip()
     assert not Path("/proc", pid).exists()
+
+
+def test_lines_are_shown_whole_with_their_kernel(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = machine.Lines("6.1")
+    lines.show(b"test_a ")
+    assert capsys.readouterr().out == ""
+    lines.show(b"PASSED\r\ntest_b ")
+    lines.end()
+    assert capsys.readouterr().out == " 6.1: test_a PASSED\n 6.1: test_b \n"
+
+
+def test_every_kernel_is_tried_whatever_becomes_of_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run_one(kernel: Kernel, *_: object) -> int:
+        if kernel.name == "6.1":
+            raise VmError("it did not boot")
+        return 0
+
+    monkeypatch.setattr(machine, "run", run_one)
+    kernels = [Kernel(name, f"{name}.0-test", tmp_path) for name in ("6.1", "6.12")]
+    size = Size(60.0)
+    failed = main._failed(
+        kernels, lambda kernel: main._passes(kernel, Disks(tmp_path, tmp_path), size, tmp_path)
+    )
+    assert failed == ["6.1"]
+    said = capsys.readouterr().out
+    assert " 6.1: it did not boot" in said
+    assert "6.12: status 0" in said

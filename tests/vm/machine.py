@@ -46,14 +46,15 @@ class Size:
 
 
 def run(kernel: Kernel, disks: Disks, size: Size, logs: Path, tree: Path) -> int:
-    """The exit status of what ran inside, which is shown as it comes. Raises VmError."""
+    """The exit status of what ran inside. Its lines are shown as they come, each with the kernel's
+    name before it. Raises VmError."""
     console, answer = logs / f"console-{kernel.name}.log", logs / f"answer-{kernel.name}.log"
     for path in (console, answer):
         path.write_bytes(b"")
     command = _command(kernel, disks, size, (console, answer), tree)
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as machine:
         try:
-            said = _listen(machine, answer, size.seconds)
+            said = _listen(machine, answer, size.seconds, Lines(kernel.name))
         finally:
             if machine.poll() is None:
                 machine.kill()
@@ -87,7 +88,29 @@ def _command(
     ]
 
 
-def _listen(machine: subprocess.Popen[bytes], answer: Path, seconds: float) -> str:
+class Lines:
+    """Shows whole lines, for other machines speak at the same time."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._begun = b""
+
+    def show(self, piece: bytes) -> None:
+        *whole, self._begun = (self._begun + piece).split(b"\n")
+        for line in whole:
+            say(self.name, line.decode(errors="replace").rstrip("\r"))
+
+    def end(self) -> None:
+        if self._begun:
+            self.show(b"\n")
+
+
+def say(name: str, line: str) -> None:
+    sys.stdout.write(f"{name:>4}: {line}\n")
+    sys.stdout.flush()
+
+
+def _listen(machine: subprocess.Popen[bytes], answer: Path, seconds: float, lines: Lines) -> str:
     """All that the guest said until it ended, or until its time was over."""
     passed, looked = 0.0, time.monotonic()
     said = b""
@@ -96,18 +119,14 @@ def _listen(machine: subprocess.Popen[bytes], answer: Path, seconds: float) -> s
             over = machine.poll() is not None
             piece = stream.read()
             said += piece
-            _show(piece)
+            lines.show(piece)
             if over:
+                lines.end()
                 return said.decode(errors="replace")
             now = time.monotonic()
             passed, looked = passed + min(now - looked, _LONGEST_LOOK), now
             if (not said and passed > _BOOT_SECONDS) or passed > seconds:
-                print(f"\nthe machine is ended after {passed:.0f} s", file=sys.stderr, flush=True)
+                lines.end()
+                say(lines.name, f"the machine is ended after {passed:.0f} s")
                 return said.decode(errors="replace")
             time.sleep(_POLL_SECONDS)
-
-
-def _show(piece: bytes) -> None:
-    if piece:
-        sys.stdout.write(piece.decode(errors="replace").replace("\r\n", "\n"))
-        sys.stdout.flush()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m tests.vm.main [--kernel 6.1] [pytest's arguments]`: tests on Debian's kernels.
 
+The machines run at the same time, as far as there are processors: each needs one.
+
 Ends with 0 only if every kernel booted and every test that it was asked for passed there; with
 --cached also if nothing was tried, because no earlier run left what to boot.
 """
@@ -9,11 +11,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.vm import cache, machine, making
@@ -90,10 +92,18 @@ def _run(names: Sequence[str], options: argparse.Namespace) -> int:
             work = make_work_disk(scratch, _command(options), _ENVIRONMENT)
             chosen = [kernel for kernel in bootable.kernels if kernel.name in names]
             size, disks = Size(seconds=options.seconds), Disks(bootable.root, work)
-            failed = [kernel.name for kernel in chosen if not _passes(kernel, disks, size, kept)]
+            failed = _failed(chosen, lambda kernel: _passes(kernel, disks, size, kept))
     if failed:
         print(f"test-vm: failed on {' and '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _failed(kernels: Sequence[Kernel], passes: Callable[[Kernel], bool]) -> list[str]:
+    """Names of those that do not pass. One that cannot be tried does not end the others."""
+    at_once = min(len(kernels), os.cpu_count() or 1)
+    with ThreadPoolExecutor(at_once) as machines:
+        tried = [(kernel.name, machines.submit(passes, kernel)) for kernel in kernels]
+    return [name for name, future in tried if not future.result()]
 
 
 def _command(options: argparse.Namespace) -> list[str]:
@@ -104,19 +114,15 @@ def _command(options: argparse.Namespace) -> list[str]:
 
 
 def _passes(kernel: Kernel, disks: Disks, size: Size, logs: Path) -> bool:
-    started, before = time.monotonic(), _processor_seconds()
-    print(f"test-vm: Linux {kernel.release}", flush=True)
-    status = machine.run(kernel, disks, size, logs, ROOT)
-    seconds, spent = time.monotonic() - started, _processor_seconds() - before
-    took = f"{seconds:.0f} s, and {spent:.0f} s of a processor"
-    print(f"test-vm: Linux {kernel.release}: status {status}, {took}", flush=True)
+    started = time.monotonic()
+    machine.say(kernel.name, f"Linux {kernel.release}")
+    try:
+        status = machine.run(kernel, disks, size, logs, ROOT)
+    except VmError as error:
+        machine.say(kernel.name, str(error))
+        return False
+    machine.say(kernel.name, f"status {status}, {time.monotonic() - started:.0f} s")
     return status == 0
-
-
-def _processor_seconds() -> float:
-    """Of machines that have ended: what a busy host does not make longer."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":
