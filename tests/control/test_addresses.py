@@ -209,6 +209,22 @@ def test_addresses_that_come_and_go_make_few_versions_and_the_newest_counts(
     run(storage, scenario)
 
 
+def test_host_cannot_fill_the_log_with_what_is_not_taken(
+    storage: SqlStorage, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario(made: Controller) -> None:
+        desk = Desk(made, storage)
+        for number in range(20):
+            desk.say("a", A, *(f"127.0.{number}.{last}" for last in range(1, 64)))
+            assert await desk.look(0.1) == 0
+
+    run(storage, scenario)
+    lines = [line for line in capfd.readouterr().err.splitlines() if "is not taken" in line]
+    assert len(lines) == 3
+    assert "127.0.0.1: is loopback" in lines[0]
+    assert "and 59 more" in lines[0]
+
+
 def test_word_of_a_machine_that_was_replaced_is_not_its_successors(storage: SqlStorage) -> None:
     async def scenario(made: Controller) -> None:
         desk = Desk(made, storage)
