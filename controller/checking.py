@@ -22,6 +22,7 @@ from controller.documents import (
 )
 from controller.placement import (
     Host,
+    Labelled,
     Sites,
     alternatives,
     check_ties,
@@ -56,10 +57,10 @@ def examine(revision: Revision, numbers: Mapping[str, int], hosts: Sequence[Host
     )
 
 
-def ties_by_labels(revision: Revision, before: Host, after: Host) -> list[Problem]:
+def ties_by_labels(revision: Revision, before: Labelled, after: Labelled) -> list[Problem]:
     """Ties between workloads that a host with other labels brings about.
 
-    before, after: the same host. Those that it has now were told, or came with it.
+    before, after: the same host. Those that it has now were told.
     """
     here = [
         (workload, placed)

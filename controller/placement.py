@@ -22,14 +22,18 @@ from controller.overlap import bucket, may_tie
 from controller.problems import Problem
 
 
-class Host(Protocol):
-    """A managed host, of an inventory or of a fleet."""
+class Labelled(Protocol):
+    """A host, or what is to be one."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def labels(self) -> Mapping[str, str]: ...
+
+
+class Host(Labelled, Protocol):
+    """A managed host, of an inventory or of a fleet."""
 
     @property
     def addresses(self) -> Sequence[IPAddress]: ...
@@ -41,7 +45,7 @@ class Host(Protocol):
 class Sites:
     """Hosts by their labels: few sets of labels where hosts are many."""
 
-    def __init__(self, hosts: Iterable[Host]) -> None:
+    def __init__(self, hosts: Iterable[Labelled]) -> None:
         self._first: dict[frozenset[tuple[str, str]], str] = {}
         for host in hosts:
             self._first.setdefault(frozenset(host.labels.items()), host.name)

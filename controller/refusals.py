@@ -6,8 +6,12 @@ from __future__ import annotations
 from controller.talk import NackReason, SendKeys, SendRecord
 
 RETRY_SECONDS = 30.0
-"""Before a release that was not confirmed is sent again; doubled each time."""
+"""Before a release that was not confirmed, or that the kernel refused, is sent again; doubled each
+time."""
 MOST_RETRIES = 3
+"""Of a release that was not confirmed: each try cuts the host off for a while."""
+LONGEST_SECONDS = 480.0
+"""Between tries of what the kernel refused. A host may lack memory or descriptors for hours."""
 
 
 class Refusals:
@@ -23,8 +27,14 @@ class Refusals:
         """A release of this version was refused."""
         self._retries = self._retries + 1 if order == self._order else 1
         self._order = order
+        self._until = now + self._pause(reason)
+
+    def _pause(self, reason: int) -> float:
+        pause: float = RETRY_SECONDS * 2 ** min(self._retries - 1, 10)
+        if reason == NackReason.KERNEL:
+            return min(pause, LONGEST_SECONDS)
         again = reason == NackReason.UNCONFIRMED and self._retries <= MOST_RETRIES
-        self._until = now + RETRY_SECONDS * 2 ** (self._retries - 1) if again else float("inf")
+        return pause if again else float("inf")
 
     def holds(self, order: tuple[int, int], now: float) -> bool:
         return order == self._order and now < self._until

@@ -6,7 +6,7 @@ store and changes nothing; runs in a thread, for a fleet has many documents.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from controller.allocations import Allocations, AllocationsError
 from controller.checking import cut_off, examine, ties_by_labels, without_expired
@@ -15,12 +15,20 @@ from controller.editing import Edit, Items, Shelf, check_texts, edit, numbered, 
 from controller.editing import with_files as merge
 from controller.fleet.book import DocumentKey
 from controller.problems import InputRefused, Problem, Source
-from controller.records import DocumentChanges, FleetRows, HostRow, Labels
+from controller.records import DocumentChanges, FleetRows, Labels
 from controller.rules import network_keys, rule_keys
 from controller.storage import NotFound, Storage
 from controller.trial import Trial
 
 Make = Callable[[Items], Edit]
+
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """As much of one as ties ask for."""
+
+    name: str
+    labels: Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +87,10 @@ class Reviser:
         rows = self._storage.documents(revision)
         return self._decided(lambda now_: edit(now_, self._shelf.older(rows, now_)), way, now)
 
-    def ties_by_labels(self, before: HostRow, labels: Labels, now: int) -> list[Problem]:
+    def ties_by_labels(self, host: str, before: Labels, after: Labels, now: int) -> list[Problem]:
         """Between which workloads a process of this host could not choose if it had these labels.
+
+        before: those that it has; none if it is not there yet.
 
         Raises StorageError. Documents that this version does not understand are another's matter.
         """
@@ -89,8 +99,8 @@ class Reviser:
         except InputRefused:
             return []
         revision = Revision(tuple(item.placed for item in items.values()))
-        after = replace(before, labels=labels)
-        return ties_by_labels(without_expired(revision, now)[0], before, after)
+        holding, _ = without_expired(revision, now)
+        return ties_by_labels(holding, _Host(host, before), _Host(host, after))
 
     def _decided(self, make: Make, way: Way, now: int) -> Decided:
         rows = self._storage.fleet()

@@ -170,7 +170,9 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateToken(self, request, context):
-        """Make a join or login token. The secret is in this answer and nowhere else. Operator.
+        """Make a join or login token. The secret is in this answer and nowhere else.
+        FAILED_PRECONDITION/TIE: by its labels a process of the host could match two workloads equally
+        well, which Apply would refuse, too. Operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 from agent.edge import clock
 from controller.bounds import OutOfBounds
 from controller.config import ControllerConfig
-from controller.records import Actor
+from controller.records import Actor, Labels
 from controller.revising import Reviser
 from controller.roles import REQUIRED, may
 from controller.services.callers import (
@@ -124,6 +124,17 @@ class Calls:
     ) -> T:
         """As `_ask`, for what is `method(..., actor, why, now)`."""
         return await self._ask(context, method, *arguments, who, why, now(), reasons=reasons)
+
+    async def _refuse_ties(
+        self, context: Context, host: str, before: Labels, after: Labels
+    ) -> None:
+        """Two workloads that may not run on one host by the labels that it has, may by these."""
+        find = self._reviser.ties_by_labels
+        ties = await self._ask(context, find, host, before, after, now(), on=self._writer)
+        if ties:
+            more = f"; and {len(ties) - 1} more" if len(ties) > 1 else ""
+            sentence = f"with these labels {min(ties).message}{more}"
+            await refuse(context, Code.FAILED_PRECONDITION, "TIE", sentence)
 
     async def _ready(self, context: Context) -> None:
         """The fleet is loaded here, up to the store's newest version."""

@@ -10,11 +10,11 @@ from typing import cast
 from agent.pb import admin_pb2 as pb
 from controller import bounds
 from controller.bounds import OutOfBounds
-from controller.records import HostChange, HostQuery, HostRow, HostState, Labels, Target
+from controller.records import HostChange, HostQuery, HostRow, HostState, Target
 from controller.services import admin_facts
 from controller.services.admin_calls import Calls, Reasons, now, person, within_bounds
 from controller.services.admin_pages import shrunk
-from controller.services.callers import Code, Context, refuse
+from controller.services.callers import Code, Context
 from controller.storage import Conflict, NotFound
 
 _TAKEN: Reasons = {Conflict: (Code.FAILED_PRECONDITION, "ADDRESS_TAKEN")}
@@ -124,21 +124,11 @@ class HostCalls(Calls):
             kept = {k: v for k, v in row.labels.items() if k not in change.remove_labels}
             labels = bounds.labels({**kept, **change.set_labels})
         if labels != row.labels:
-            await self._refuse_ties(context, row, labels)
+            await self._refuse_ties(context, name, row.labels, labels)
         update = self._storage.update_host
         version = await self._change(context, update, who.actor, why, name, change, reasons=_TAKEN)
         row = await self._ask(context, self._host, name)
         return pb.UpdateHostResponse(host=(await self._shown(context))(row), version=version)
-
-    async def _refuse_ties(self, context: Context, row: HostRow, labels: Labels) -> None:
-        """Two workloads that may not run on one host by the labels that it has, may by these."""
-        ties = await self._ask(
-            context, self._reviser.ties_by_labels, row, labels, now(), on=self._writer
-        )
-        if ties:
-            more = f"; and {len(ties) - 1} more" if len(ties) > 1 else ""
-            sentence = f"with these labels {min(ties).message}{more}"
-            await refuse(context, Code.FAILED_PRECONDITION, "TIE", sentence)
 
 
 def _states(values: object) -> frozenset[HostState]:

@@ -55,11 +55,15 @@ class TokenCalls(Calls):
             grant = _grant(request)
             ttl = bounds.number(request.ttl_seconds or TTL_SECONDS, 60, _DAY, "ttl_seconds")
             why = bounds.why(request.why, required=False)
+        if isinstance(grant, HostGrant):
+            row = await self._ask(context, self._storage.host, grant.name)
+            before = row.labels if row is not None and not row.revoked else {}
+            await self._refuse_ties(context, grant.name, before, grant.labels)
         random = secrets.token_bytes(tokens.RANDOM_BYTES)
         text, id_, secret_hash = tokens.new_token(random, self._tools.issuer.pin)
         token = NewToken(id_, secret_hash, grant, now() + ttl)
-        row = await self._change(context, self._storage.create_token, who.actor, why, token)
-        return pb.CreateTokenResponse(token=text, info=_token(row))
+        made = await self._change(context, self._storage.create_token, who.actor, why, token)
+        return pb.CreateTokenResponse(token=text, info=_token(made))
 
     async def ListTokens(
         self, request: pb.ListTokensRequest, context: Context

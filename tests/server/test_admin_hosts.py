@@ -207,6 +207,24 @@ def test_labels_by_which_workloads_would_tie_are_refused_as_apply_refuses_the_ti
     operator.policy(POLICY, prune=True)
 
 
+def test_token_by_whose_labels_workloads_would_tie_is_not_made(
+    operator: Administrator, hosts: Hosts
+) -> None:
+    operator.policy(POLICY + TIED)
+    both, before = {"early": "yes", "late": "yes"}, operator("ListTokens")
+    refused = operator.refused("CreateToken", host=pb.HostGrant(name="a", labels=both))
+    assert (refused.code, refused.reason) == (Code.FAILED_PRECONDITION, "TIE")
+    assert "on host a: make one of them more specific" in refused.text
+    assert operator("ListTokens") == before, "nothing was made"
+    hosts.enrol("a", "192.0.2.1", both)
+    again = pb.HostGrant(name="a", labels=both, replace=True)
+    assert operator("CreateToken", host=again).token, "those it has already"
+    operator("RevokeHost", name="a", why="w")
+    fresh = operator.refused("CreateToken", host=pb.HostGrant(name="a", labels=both))
+    assert fresh.reason == "TIE"
+    operator.policy(POLICY, prune=True)
+
+
 MANY = {f"l{n}": "x" for n in range(65)}
 WRONG: dict[str, tuple[str, dict[str, Any]]] = {
     "many labels": ("UpdateHost", {"set_labels": MANY}),

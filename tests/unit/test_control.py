@@ -56,6 +56,18 @@ def test_in_sync_is_what_the_controller_says(host: Host) -> None:
     assert host.phase == "IN_SYNC"
 
 
+def test_what_the_kernel_refused_is_taken_when_it_comes_again(host: Host) -> None:
+    host.kernel = False
+    refused = host.policy(release(1), EMPTY)
+    host.carry_out(host.control.not_applied(NackReason.KERNEL, "no descriptor left"))
+    assert [(nack.nonce, nack.reason) for nack in host.nacks] == [(refused, NackReason.KERNEL)]
+    assert host.control.refused == "no descriptor left"
+    host.kernel = True
+    host.hear(stream.Confirmed(host.policy(release(1), EMPTY)))
+    assert host.control.confirmed is not None
+    assert host.control.refused == ""
+
+
 def test_a_delta_leads_from_what_is_confirmed_to_what_is_signed(host: Host) -> None:
     before = confirmed(host, 1, entries(2, 3))
     body = (before.digest, {Section.PEERS: [3]}, {Section.PEERS: {4: b"peer 4"}})

@@ -16,13 +16,31 @@ def test_a_refused_release_is_not_sent_again_but_the_next_version_is() -> None:
     made = synced()
     edit(made, 6380)
     made.tell(CHANGED)
-    (refused,) = refuse_policy(made, NackReason.KERNEL)
+    (refused,) = refuse_policy(made, NackReason.CONTENT)
     assert refused == NoteRefused((1, made.site.rows.version), "no")
     made.now += 10_000
     made.tell(CHANGED)
     assert kinds(made) == [NoteRefused]
     edit(made, 6381)
     made.tell(CHANGED)
+    made.settle()
+    assert right(made)
+
+
+def test_what_the_kernel_refused_is_tried_again_with_growing_pauses_until_it_takes_it() -> None:
+    made = synced()
+    edit(made, 6380)
+    made.tell(CHANGED)
+    for pause in (30, 60, 120, 240, 480, 480, 480):
+        (refused,) = refuse_policy(made, NackReason.KERNEL)
+        assert refused == NoteRefused((1, made.site.rows.version), "no")
+        made.sent.clear()
+        made.now += pause - 1
+        made.tell(CHANGED)
+        assert SendPolicy not in kinds(made)
+        made.now += 1
+        made.tell(CHANGED)
+        assert SendPolicy in kinds(made)
     made.settle()
     assert right(made)
 
