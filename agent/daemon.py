@@ -34,6 +34,7 @@ from agent.edge.flow_shipper import FlowShipper
 from agent.edge.hasher import Hasher
 from agent.edge.kernel import Kernel, Place
 from agent.edge.libbpf import BpfError
+from agent.edge.listeners import Listeners
 from agent.edge.local_view import LocalView
 from agent.edge.policy_cache import PolicySource
 from agent.edge.procfs import ProcessReader
@@ -84,7 +85,8 @@ class Daemon:
         self._telemetry = Telemetry(config, self._agent, shipper)
         self._reporter: Reporter | None = None
         if control is not None and self._link is not None:
-            self._reporter = Reporter(control, self._view, self._link.say)
+            listeners = Listeners(place.pins.maps)
+            self._reporter = Reporter(control, self._view, listeners, self._link.say)
         self._told: deque[Event] = deque()
         self._busy = False
         self._opened = ExitStack()

@@ -14,6 +14,7 @@ from agent.core.model import IPAddress, IPNetwork
 from controller.records import HostRow
 
 MAX_ADDRESSES = 64
+OUTSIDE = "is in none of the host's networks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,13 @@ def _unfit(address: IPAddress, networks: Sequence[IPNetwork]) -> str:
             return f"is {kind.replace('_', '-')}"
     if str(address) == "255.255.255.255":
         return "is broadcast"
-    if networks and not any(address in network for network in networks):
-        return "is in none of the host's networks"
+    if outside(networks, (address,)) is not None:
+        return OUTSIDE
     return ""
+
+
+def outside(networks: Sequence[IPNetwork], addresses: Sequence[IPAddress]) -> IPAddress | None:
+    """One that the host's networks do not cover."""
+    if not networks:
+        return None
+    return next((a for a in addresses if not any(a in network for network in networks)), None)

@@ -82,6 +82,7 @@ def _background(parts: Parts) -> Sequence[Callable[[], Awaitable[None]]]:
         Sweeper(parts.storage).run,
         parts.publisher.run,
         parts.policy.watcher.run,
+        parts.policy.claims.run,
         parts.flows.run,
         FlowSweeper(parts.storage, parts.config).run,
     ]

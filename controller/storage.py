@@ -104,7 +104,8 @@ class FleetStorage(Protocol):
     def claim_addresses(self, name: str, addresses: Sequence[IPAddress], now: int) -> int:
         """Put them in the place of what the host had. The version, 0 if nothing changed.
 
-        Raises Conflict if another host has one of them by now, Refused if the host's are fixed.
+        Raises Conflict if another host has one of them by now, Refused if the host's are fixed or
+        its networks do not cover one.
         """
 
     def note_seen(self, seen: Mapping[str, Seen], now: int) -> None:

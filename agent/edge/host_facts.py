@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from agent.core.model import IPAddress
 from agent.pb import enrolment_pb2 as pb
 from agent.version import VERSION
 
@@ -18,17 +19,24 @@ MAX_ADDRESSES = 64
 _OS_RELEASE = Path("/etc/os-release")
 _MACHINE_ID = Path("/etc/machine-id")
 _MACHINE_ID_BYTES = 16
+_IPV6 = Path("/proc/self/net/if_inet6")
+_TENTATIVE_OR_DUPLICATE = 0x40 | 0x08
+"""IFA_F_TENTATIVE and IFA_F_DADFAILED (include/uapi/linux/if_addr.h)."""
 
 
 def host_facts() -> pb.HostFacts:
     return pb.HostFacts(
         agent_version=VERSION,
-        kernel=_short(os.uname().release),
+        kernel=kernel(),
         os=_short(_pretty_name()),
         architecture=_short(platform.machine()),
         machine_id=_machine_id(),
         addresses=addresses(),
     )
+
+
+def kernel() -> str:
+    return _short(os.uname().release)
 
 
 def _short(text: str) -> str:
@@ -53,20 +61,38 @@ def _machine_id() -> bytes:
 
 
 def addresses() -> list[bytes]:
-    """Those that others may reach this host by, packed."""
-    found = []
-    for interface in psutil.net_if_addrs().values():
-        for one in interface:
-            try:
-                address = ipaddress.ip_address(one.address.partition("%")[0])
-            except ValueError:
-                continue  # of the link layer
-            odd = (
-                address.is_loopback
-                or address.is_link_local
-                or address.is_multicast
-                or address.is_unspecified
-            )
-            if not odd:
-                found.append(address.packed)
-    return sorted(set(found))[:MAX_ADDRESSES]
+    """Those that others may reach this host by, packed; of this network namespace alone."""
+    found = {
+        address.packed
+        for interface in psutil.net_if_addrs().values()
+        for one in interface
+        if (address := _address(one.address)) is not None and _is_reached(address)
+    }
+    return sorted(found - _not_ours(), key=lambda packed: (len(packed), packed))[:MAX_ADDRESSES]
+
+
+def _address(text: str) -> IPAddress | None:
+    """None: of the link layer."""
+    try:
+        return ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def _is_reached(address: IPAddress) -> bool:
+    return not (
+        address.is_loopback
+        or address.is_link_local
+        or address.is_multicast
+        or address.is_unspecified
+    )
+
+
+def _not_ours() -> set[bytes]:
+    """Addresses of IPv6 of which it is not known yet that no other machine on the link has them, or
+    of which it is known that one has (RFC 4862, 5.4)."""
+    try:
+        lines = [line.split() for line in _IPV6.read_text().splitlines()]
+    except OSError:
+        return set()
+    return {bytes.fromhex(line[0]) for line in lines if int(line[4], 16) & _TENTATIVE_OR_DUPLICATE}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
@@ -156,11 +155,9 @@ class LocalView:
         modes = snapshot.modes if snapshot is not None else {}
         return modes.get(identity, modes.get(Identity.HOST, Mode.AUDIT)).name.lower()
 
-    def running(self) -> Counter[int]:
-        """Identity -> processes that have it."""
-        if self._kernel is None:
-            return Counter()
-        return Counter(entry.identity for entry in self._kernel.processes.all().values())
+    def tagged(self) -> dict[int, Process]:
+        """Who has an identity, by pid."""
+        return self._kernel.processes.all() if self._kernel is not None else {}
 
     def processes(self, pid: int) -> pb.ProcessesResponse:
         found = (self._process(number, entry) for number, entry in self._entries(pid))

@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 from agent.core import stream
 from agent.core.control import Control
-from agent.edge import clock, report
+from agent.edge import clock, host_facts, report
+from agent.edge.listeners import Listeners
 from agent.edge.local_view import LocalView
 from agent.pb import policy_pb2 as pb
 
@@ -24,10 +25,17 @@ _JITTER = 0.2
 class Reporter:
     """`run` it beside the stream."""
 
-    def __init__(self, control: Control, view: LocalView, say: Callable[[stream.Up], None]) -> None:
-        """view: what there is to tell; asked in a thread."""
+    def __init__(
+        self,
+        control: Control,
+        view: LocalView,
+        listeners: Listeners,
+        say: Callable[[stream.Up], None],
+    ) -> None:
+        """view, listeners: what there is to tell; asked in a thread."""
         self._control = control
         self._view = view
+        self._listeners = listeners
         self._say = say
         self._told = (0, b"")
 
@@ -55,4 +63,12 @@ class Reporter:
 
     def _compose(self) -> pb.Report:
         ahead = self._control.clock_offset(time.monotonic(), clock.unix_seconds())
-        return report.compose(self._view.status(), self._view.running(), round(ahead * 1000))
+        processes = self._view.tagged()
+        here = report.Here(
+            processes=processes,
+            listeners=self._listeners.look(processes),
+            addresses=host_facts.addresses(),
+            kernel=host_facts.kernel(),
+            clock_offset_ms=round(ahead * 1000),
+        )
+        return report.compose(self._view.status(), here)

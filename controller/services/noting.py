@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from agent.edge import logs
-from controller import addressing
-from controller.records import HostRow, Seen
+from controller.records import Seen
+from controller.services.claiming import Claims
 from controller.services.publisher import Publisher
 from controller.services.seeing import Watcher
 from controller.services.stream_codec import Greeting, Reported
-from controller.storage import Storage, StorageError
 from controller.sync import Stream
 from controller.talk import Hello, NoteRefused
 
@@ -19,15 +16,16 @@ from controller.talk import Hello, NoteRefused
 class Notes:
     """One per controller."""
 
-    def __init__(self, storage: Storage, publisher: Publisher, watcher: Watcher) -> None:
-        self._storage = storage
+    def __init__(self, publisher: Publisher, watcher: Watcher, claims: Claims) -> None:
         self._publisher = publisher
         self._watcher = watcher
+        self._claims = claims
 
     def connected(self, greeting: Greeting, stream: Stream) -> None:
         name = greeting.hello.name
         held = stream.held.order if stream.held is not None else (0, 0)
         self._publisher.rollout.connected(name, held)
+        self._claims.gone(name)
         self._watcher.connected(name, self._publisher.desk.unix, greeting.agent_version)
         if greeting.hello.refused is not None:
             said = greeting.hello.refused
@@ -55,27 +53,13 @@ class Notes:
         at = self._publisher.desk.unix
         self._watcher.told(name, at, refused_version=said.order[1], refused=said.message)
 
-    async def reported(self, name: str, report: Reported) -> None:
+    def reported(self, name: str, host: int, report: Reported) -> None:
+        """host: its number."""
         at = self._publisher.desk.unix
         self._watcher.told(name, at, report=report.body, trouble=report.trouble)
-        record = self._publisher.desk.record(name)
-        if record is None or not report.addresses or set(report.addresses) == set(record.addresses):
-            return
-        try:
-            await asyncio.to_thread(self._claim, name, report, at)
-        except StorageError as error:
-            logs.write("warning", "addresses of a host were not taken",
-                       [("host", name), ("reason", error)])  # fmt: skip
+        self._claims.reported(name, host, report.addresses)
 
-    def _claim(self, name: str, report: Reported, now: int) -> None:
-        row: HostRow | None = self._storage.host(name)
-        if row is None:
-            return
-        records = self._publisher.desk.records
-        taken = {a: other for other, said in list(records.items()) for a in said.addresses}
-        claimed = addressing.claim(row, report.addresses, taken)
-        for sentence in claimed.refused:
-            logs.write("warning", "an address that a host reports is not taken",
-                       [("host", name), ("why", sentence)])  # fmt: skip
-        if claimed.addresses and claimed.addresses != row.addresses:
-            self._storage.claim_addresses(name, claimed.addresses, now)
+    def gone(self, name: str) -> None:
+        self._publisher.rollout.gone(name)
+        self._watcher.gone(name, self._publisher.desk.unix)
+        self._claims.gone(name)

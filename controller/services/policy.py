@@ -21,6 +21,7 @@ from controller.clones import Clones
 from controller.config import ControllerConfig
 from controller.services import failures
 from controller.services.callers import Code, Context, refuse
+from controller.services.claiming import Claims
 from controller.services.confirming import Confirmations
 from controller.services.entrance import RETRY_SECONDS, Entrance, is_revoked
 from controller.services.noting import Notes
@@ -65,7 +66,8 @@ class PolicyServicer:
 
     def __init__(self, config: ControllerConfig, storage: Storage, publisher: Publisher) -> None:
         self.watcher = Watcher(storage, config.name)
-        self._notes = Notes(storage, publisher, self.watcher)
+        self.claims = Claims(storage, publisher)
+        self._notes = Notes(publisher, self.watcher, self.claims)
         self.admission: Admission[_Open] = Admission(config.max_syncing)
         self._config = config
         self._publisher = publisher
@@ -199,7 +201,7 @@ class PolicyServicer:
                 return
             self.watcher.heard(name, unix)
             if isinstance(event, Reported):
-                await self._notes.reported(name, event)
+                self._notes.reported(name, stream.host, event)
             elif isinstance(event, Greeting):
                 self._do(name, one, stream.handle(event.hello, now))
             else:
@@ -249,8 +251,7 @@ class PolicyServicer:
         self._leave(one)
         if self._open.get(name) is one:
             del self._open[name]
-            self._publisher.rollout.gone(name)
-            self.watcher.gone(name, self._publisher.desk.unix)
+            self._notes.gone(name)
 
 
 def add_to_server(servicer: PolicyServicer, server: grpc.aio.Server) -> None:

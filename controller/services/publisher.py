@@ -19,7 +19,7 @@ from controller.access_records import Revoked, Secrets
 from controller.board import Batch, Desk, batch_of
 from controller.fleet.changes import Touched
 from controller.fleet.compile import Fleet
-from controller.records import Cause
+from controller.records import Cause, HostRow
 from controller.releases import Releases, Sealing
 from controller.rollout import Rollout
 from controller.rotation import ACTIVE
@@ -72,6 +72,11 @@ class Publisher:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ready.wait(), seconds)
         return self._ready.is_set()
+
+    def row(self, name: str) -> HostRow | None:
+        """The host as the newest version has it; None also while just that is being compiled."""
+        seat = self._fleet.hosts.get(name)
+        return seat.row if seat is not None else None
 
     def tick(self) -> float:
         """Let the desk know the time. Returns the loop's, by which streams measure theirs."""

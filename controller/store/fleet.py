@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, tuple_, update
 
 from agent.core.model import IPAddress
+from controller import addressing
 from controller.access_records import Revoked, Secrets
 from controller.records import (
     Cause,
@@ -126,6 +127,9 @@ class FleetMethods:
                 return 0
             if host.fixed:
                 raise Refused(f"the addresses of host {name} were given by an operator")
+            outside = addressing.outside(host.networks, addresses)
+            if outside is not None:
+                raise Refused(f"{outside}: {addressing.OUTSIDE}")
             hostsql.replace_addresses(writer, host, addresses)
             hostsql.bump_record(writer, host.number)
             return hostsql.host_version(writer, name, CONTROLLER, "addresses-claimed")

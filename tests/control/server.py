@@ -50,7 +50,8 @@ async def controller(storage: SqlStorage, **changed: object) -> AsyncIterator[Co
     service = Service(policy.NAME, policy.add_to_server, servicer, servicer.stop)
     server = Server([service], MAIN_BYTES, reflects=False)
     await server.start("127.0.0.1:0", tls.main_credentials(own))
-    tasks = [asyncio.create_task(part()) for part in (publisher.run, servicer.watcher.run)]
+    parts = (publisher.run, servicer.watcher.run, servicer.claims.run)
+    tasks = [asyncio.create_task(part()) for part in parts]
     try:
         yield Controller(storage, publisher, servicer, server)
     finally:

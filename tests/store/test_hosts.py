@@ -89,6 +89,9 @@ def test_networks_take_away_what_lies_outside(storage: SqlStorage) -> None:
     change = HostChange(networks=(ipaddress.ip_network("192.0.2.0/24"),))
     storage.update_host("web-1", change, OPERATOR, "w", NOW)
     assert _host(storage).addresses == addresses("192.0.2.7")
+    with pytest.raises(Refused, match=r"198\.51\.100\.7: is in none of the host's networks"):
+        storage.claim_addresses("web-1", addresses("192.0.2.7", "198.51.100.7"), NOW)
+    assert _host(storage).addresses == addresses("192.0.2.7")
 
 
 def test_an_address_of_another_host_is_refused_and_nothing_changes(storage: SqlStorage) -> None:

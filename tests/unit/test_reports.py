@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import Any, cast
 
 import pytest
 
 from agent.core import stream
+from agent.core.abi import Process
 from agent.core.control import Control
 from agent.core.model import Identity
 from agent.edge import report
+from agent.edge.listeners import Listeners, Listening
 from agent.edge.local_view import LocalView
 from agent.edge.reporter import Reporter
 from agent.pb import local_pb2
@@ -20,6 +21,7 @@ from agent.pb import policy_pb2 as pb
 from controller.services.stream_codec import Reported, decode
 
 WEB, DB = 256, 257
+OWN, OTHER = bytes([192, 0, 2, 1]), bytes([192, 0, 2, 2])
 
 
 def status(**changed: Any) -> local_pb2.StatusResponse:
@@ -33,8 +35,27 @@ def status(**changed: Any) -> local_pb2.StatusResponse:
     return local_pb2.StatusResponse(**(well | changed))
 
 
+def processes(running: dict[int, int]) -> dict[int, Process]:
+    """running: identity -> how many."""
+    every = (one for identity, count in running.items() for one in [identity] * count)
+    return {
+        pid: Process(identity, 0, 0, 0, 0, 0, 0, 0, 0) for pid, identity in enumerate(every, 100)
+    }
+
+
+def here(running: dict[int, int] | None = None, **changed: Any) -> report.Here:
+    plain: dict[str, Any] = {
+        "processes": processes(running or {WEB: 2}),
+        "listeners": [],
+        "addresses": [OWN],
+        "kernel": "6.1.0",
+        "clock_offset_ms": 0,
+    }
+    return report.Here(**(plain | changed))
+
+
 def composed(running: dict[int, int] | None = None, **changed: Any) -> pb.Report:
-    return report.compose(status(**changed), running or {WEB: 2}, 0)
+    return report.compose(status(**changed), here(running))
 
 
 def test_who_runs_is_counted_and_who_is_not_known_yet_is_not() -> None:
@@ -74,6 +95,28 @@ def test_counts_alone_are_not_worth_a_report() -> None:
         assert report.lasting(other) != same
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"addresses": [OTHER]},
+        {"addresses": [OWN, OTHER]},
+        {"kernel": "6.12.0"},
+        {"listeners": [Listening(6, bytes(4), 80, WEB)]},
+    ],
+)
+def test_what_changes_of_the_host_is_worth_a_report(changed: dict[str, Any]) -> None:
+    same = report.lasting(report.compose(status(), here()))
+    assert report.lasting(report.compose(status(), here(**changed))) != same
+
+
+def test_listeners_are_told_as_the_controller_reads_them_and_no_more_than_it_takes() -> None:
+    many = [Listening(17, bytes(16), port, WEB) for port in range(1, report.MAX_LISTENERS + 6)]
+    found = report.compose(status(), here(listeners=many))
+    assert found.listeners[0] == pb.Listener(protocol=17, address=bytes(16), port=1, identity=WEB)
+    assert (len(found.listeners), found.left_out) == (report.MAX_LISTENERS, 5)
+    assert isinstance(decode(pb.AgentUp(report=found).SerializeToString()), Reported)
+
+
 def test_refusals_are_summed_up() -> None:
     allowed = local_pb2.Counter(verdict="allow", value=100)
     assert composed(counters=[_refused(3), allowed, _refused(4)]).health.refused == 7
@@ -91,7 +134,9 @@ class Scene:
         self.fault: OSError | None = None
         self.status_now = status()
         self.said: list[pb.Report] = []
-        self.reporter = Reporter(cast(Control, self), cast(LocalView, self), self._say)
+        self.reporter = Reporter(
+            cast(Control, self), cast(LocalView, self), cast(Listeners, self), self._say
+        )
 
     def clock_offset(self, at: float, unix: float) -> float:
         return 0.0
@@ -99,43 +144,46 @@ class Scene:
     def status(self) -> local_pb2.StatusResponse:
         return self.status_now
 
-    def running(self) -> Counter[int]:
+    def tagged(self) -> dict[int, Process]:
         if self.fault is not None:
             raise self.fault
-        return Counter({WEB: 1})
+        return processes({WEB: 1})
+
+    def look(self, processes: dict[int, Process]) -> list[Listening]:
+        return [Listening(6, bytes(4), 80, one.identity) for one in processes.values()]
 
     def _say(self, message: stream.Up) -> None:
         assert isinstance(message, stream.Report)
         self.said.append(pb.Report.FromString(message.body))
 
-    def look(self) -> int:
+    def reports(self) -> int:
         """Reports so far, after one look more."""
         asyncio.run(self.reporter.look())
         return len(self.said)
 
 
 def test_nothing_is_said_where_nobody_hears() -> None:
-    assert Scene().look() == 0
+    assert Scene().reports() == 0
 
 
 def test_each_stream_hears_how_it_is_and_then_what_changes() -> None:
     scene = Scene()
     scene.speaking = 1
-    assert [scene.look(), scene.look()] == [1, 1]
+    assert [scene.reports(), scene.reports()] == [1, 1]
     scene.status_now = status(state="suspended", summary="All traffic passes.")
-    assert [scene.look(), scene.look()] == [2, 2]
+    assert [scene.reports(), scene.reports()] == [2, 2]
     assert scene.said[-1].health.trouble == "All traffic passes."
     scene.speaking = 2
-    assert scene.look() == 3
+    assert scene.reports() == 3
 
 
 def test_a_host_that_cannot_be_looked_at_is_told_of_later() -> None:
     scene = Scene()
     scene.speaking = 1
     scene.fault = OSError(24, "Too many open files")
-    assert scene.look() == 0
+    assert scene.reports() == 0
     scene.fault = None
-    assert scene.look() == 1
+    assert scene.reports() == 1
 
 
 def test_what_was_found_for_one_stream_is_not_said_on_another() -> None:
@@ -149,6 +197,6 @@ def test_what_was_found_for_one_stream_is_not_said_on_another() -> None:
 
     late = Late()
     late.speaking = 1
-    assert late.look() == 0
+    assert late.reports() == 0
     late.status = scene.status  # type: ignore[method-assign]
-    assert late.look() == 1
+    assert late.reports() == 1
