@@ -5,10 +5,13 @@ Each C struct is one `Layout`: a table of its fields in order, padding written o
 named tuple that Python sees. A test compiles the header and holds both halves equal, so nothing
 here is computed from the C at run time. What the fields mean is said once, in the header.
 
-No map is opened and no policy is understood here. Bulk writers (`agent.core.compile`) use the
+No map is opened and no policy is understood here. Bulk writers (`agent.core.rule_tables`) use the
 layouts' `struct` directly; a named tuple for each of 16,000 entries would cost more than the rest.
 
-One file as the header is one: each table is read beside its struct.
+One room, long as it is, because the header is one: both are read side by side, struct by struct in
+the same order, and the test that holds them equal takes every struct and number from here. It is
+tables, not logic: whoever reads one needs none of the others, so a cut would save nobody anything
+and leave one to look for the half of a struct.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functions of ports: rules painted over the port space, and their smallest encoding.
 
-`agent.core.compile` asks two things here: which rules speak of which ports (`paint`), and with
+`agent.core.rule_tables` asks two things here: which rules speak of which ports (`paint`), and with
 which exact entries, prefixes and whole-protocol entry a table says that (`encode`). Nothing here
 knows identities or bytes of keys. Ports are 0 to 65535, both ends included.
 """

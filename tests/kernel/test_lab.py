@@ -1,47 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lab itself: its hosts are apart and can talk, its tools do what they say, and it goes away.
+"""The lab itself: its hosts are apart and can talk, and its programs do what they are told.
 
-A kernel test is worth no more than the lab under it.
+A kernel test is worth no more than the lab under it. Its tools on the wire are `test_lab_wire`'s;
+that it goes away is `test_lab_ends`'.
 """
 
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.lab import (
-    Forger,
-    Lab,
-    LabError,
-    LabProcess,
-    Segment,
-    Sniffer,
-    drop_first,
-    packets,
-    sweep,
-    traces_of,
-    wait_until,
-)
-from tests.lab.kernel import mounts_below
-from tests.lab.names import start_time
+from tests.lab import Lab, LabError, Sniffer, wait_until
 from tests.lab.puppet import md5_option
 from tests.lab.waiting import PATIENCE
 
 FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["v4", "v6"])
-ROOT = Path(__file__).parents[2]
 
 
 def _cgroup_of(pid: int) -> str:
     lines = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
     return next(line.removeprefix("0::") for line in lines if line.startswith("0::"))
-
-
-def _command_is_gone(pid: int) -> bool:
-    return start_time(pid) is None
 
 
 # ---- hosts and programs
@@ -224,172 +204,7 @@ def test_fast_open_carries_data_in_the_syn(lab: Lab) -> None:
     sniffer.wait_for(lambda c: c.segment.is_syn and c.segment.payload == b"early", "data in a SYN")
 
 
-# ---- the wire
-
-
-@FAMILIES
-def test_sniffer_reads_the_options_of_both_handshake_segments(lab: Lab, family: int) -> None:
-    sniffer = Sniffer(lab["a"])
-    listener = lab["b"].puppet().listen(lab["b"].address(family))
-    dialled = lab["a"].puppet().connect(lab["b"].address(family), listener.port)
-    syn = sniffer.wait_for(lambda c: c.segment.is_syn, "the SYN")
-    syn_ack = sniffer.wait_for(lambda c: c.segment.is_syn_ack, "the SYN-ACK")
-    mss = 1460 if family == socket.AF_INET else 1440
-    assert syn.outgoing
-    assert not syn_ack.outgoing
-    assert syn.segment.source_port == dialled.port
-    for captured in (syn, syn_ack):
-        assert captured.segment.option(packets.MSS) == mss.to_bytes(2, "big")
-    assert syn_ack.segment.acknowledgment == syn.segment.sequence + 1
-
-
-@FAMILIES
-def test_forged_segment_is_taken_for_real(lab: Lab, family: int) -> None:
-    listener = lab["b"].puppet().listen(lab["b"].address(family))
-    sniffer = Sniffer(lab["b"])
-    options = packets.option(packets.EXPERIMENT_1, b"\xc0\x4dforged tag")
-    ends = (lab["a"].address(family), lab["b"].address(family))
-    forged = Segment(*ends, 40000, listener.port, sequence=1000, options=options)
-    Forger(lab["a"]).send(forged, to=lab["b"])
-    seen = sniffer.wait_for(lambda c: c.segment.is_syn, "the forged SYN")
-    answer = sniffer.wait_for(lambda c: c.segment.is_syn_ack, "the kernel's answer to it")
-    assert seen.segment.option(packets.EXPERIMENT_1) == b"\xc0\x4dforged tag"
-    assert answer.segment.acknowledgment == 1001
-
-
-def test_forger_can_use_an_address_that_nobody_has(lab: Lab) -> None:
-    listener = lab["b"].puppet().listen(lab["b"].v4)
-    sniffer = Sniffer(lab["b"])
-    forged = Segment("192.0.2.77", lab["b"].v4, 40000, listener.port)
-    Forger(lab["a"]).send(forged, to=lab["b"])
-    seen = sniffer.wait_for(lambda c: c.segment.is_syn, "the forged SYN")
-    assert seen.segment.source == "192.0.2.77"
-
-
-@pytest.mark.parametrize(("kind", "at"), [("syn", "b"), ("synack", "a")])
-@FAMILIES
-def test_drop_first_loses_exactly_the_first(lab: Lab, family: int, kind: str, at: str) -> None:
-    listener = lab["b"].puppet().listen(lab["b"].address(family))
-    client = lab["a"].puppet()
-    loss = drop_first(lab[at], kind, port=listener.port)
-    lost = client.connect(lab["b"].address(family), listener.port, timeout=0.1)
-    passed = client.connect(lab["b"].address(family), listener.port, timeout=0.1)
-    assert (lost.error, passed.error) == ("TIMEOUT", None)
-    assert loss.lost() == 1
-    loss.remove()
-
-
-def test_connection_survives_a_lost_syn(lab: Lab) -> None:
-    listener = lab["b"].puppet().listen(lab["b"].v4)
-    client = lab["a"].puppet()
-    loss = drop_first(lab["b"], "syn")
-    pending = client.connect_start(lab["b"].v4, listener.port)
-    assert client.connect_finish(pending.handle, timeout=3).ok
-    assert loss.lost() == 1
-
-
-# ---- going away
-
-
-def _leaves_nothing(name: str) -> bool:
-    return traces_of(name) == [] and mounts_below(Path("/run") / name) == []
-
-
-def _start_everything(lab: Lab) -> list[LabProcess]:
-    """One of each that has to go: programs, a puppet, a kept socket, children that fork."""
-    Sniffer(lab["a"])
-    (lab["a"].pins / "folder").mkdir()
-    forking = lab["a"].spawn(["sh", "-c", "setsid sleep 61 & setsid sleep 62 & wait"])
-    return [forking, lab["b"].puppet().process, lab["b"].start_daemon(["sleep", "63"])]
-
-
-def test_everything_is_gone_after_the_end() -> None:
-    with Lab("a", "b") as lab:
-        processes = _start_everything(lab)
-        assert len(traces_of(lab.name)) == 4  # run folder, two namespaces, cgroup
-        assert [p.name for p in mounts_below(lab.run_folder)] == ["bpf"]
-        assert lab.run_folder.stat().st_mode & 0o777 == 0o700
-        members = [int(p) for f in lab.cgroup.rglob("cgroup.procs") for p in f.read_text().split()]
-        assert len(members) >= 5
-    assert _leaves_nothing(lab.name)
-    assert all(_command_is_gone(pid) for pid in members)
-    assert not any(process.alive for process in processes)
-
-
-def test_everything_is_gone_after_an_exception() -> None:
-    lab = Lab("a", "b", "c")
-
-    def fail() -> None:
-        with lab:
-            _start_everything(lab)
-            raise RuntimeError("in the middle")
-
-    with pytest.raises(RuntimeError, match="in the middle"):
-        fail()
-    assert _leaves_nothing(lab.name)
-
-
-def test_everything_is_gone_after_a_failure_to_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")  # `ip` is first asked for when the namespaces stand
-    lab = Lab("a", "b")
-    with pytest.raises(LabError, match="the lab needs `ip`"):
-        lab.__enter__()
-    assert _leaves_nothing(lab.name)
-
-
-def test_two_labs_stand_at_once() -> None:
-    with Lab("a", "b") as one:
-        with Lab("a", "b") as other:
-            assert one["a"].run(["true"]).returncode == other["a"].run(["true"]).returncode == 0
-        assert _leaves_nothing(other.name)
-        assert one["a"].run(["true"]).returncode == 0
-    assert _leaves_nothing(one.name)
-
-
-CHILD = """
-import signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from tests.lab import Lab
-with Lab("a", "b") as lab:
-    started = lab["a"].spawn(["sh", "-c", "sleep 60 & wait"])
-    print(lab.name, started.pid, flush=True)
-    time.sleep(60)
-"""
-
-
-def _lab_in_a_child() -> tuple["subprocess.Popen[str]", str, int]:
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert child.stdout is not None
-    with child.stdout as stream:
-        name, pid = stream.readline().split()
-    return child, name, int(pid)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_everything_is_gone_after_a_signal(number: signal.Signals) -> None:
-    child, name, pid = _lab_in_a_child()
-    assert traces_of(name)
-    child.send_signal(number)
-    assert child.wait(10) != 0
-    assert _leaves_nothing(name)
-    assert _command_is_gone(pid)
-
-
-def test_sweep_removes_the_lab_of_a_killed_owner_and_no_other(lab: Lab) -> None:
-    child, name, pid = _lab_in_a_child()
-    child.kill()
-    child.wait(10)
-    assert traces_of(name)
-    assert name in sweep()
-    assert _leaves_nothing(name)
-    wait_until(lambda: _command_is_gone(pid), "the orphaned program to be gone")
-    assert lab["a"].run(["true"]).returncode == 0
+# ---- waiting
 
 
 def test_wait_that_fails_names_its_reason() -> None:

@@ -29,11 +29,25 @@ from tests.server.served import Served
 from tests.unit.policies import BASE, WEB_TO_DB
 
 POLICY = BASE + WEB_TO_DB
+ALLOW = (
+    "kind: Allow\nname: {name}\nfrom: {{workload: web}}\nto: {{workload: db}}\nports: [{port}]\n"
+)
+COMMENTED = "# who may see the cache\n" + ALLOW.format(name="extra", port="tcp/1") + "# end\n"
 PATIENCE = 60.0
 
 
 def file(text: str, name: str = "p.yaml") -> pb.PolicyFile:
     return pb.PolicyFile(name=name, content=text.encode())
+
+
+def kinds(answer: Any) -> dict[str, int]:
+    """What happened to each document of an answer's changes, by kind and name."""
+    return {f"{one.kind}/{one.name}": one.change for one in answer.changes}
+
+
+def problems(answer: Any) -> list[tuple[str, int, str, str]]:
+    """File, line, field and message of each."""
+    return [(p.file, p.line, p.field, p.message) for p in answer.problems]
 
 
 @dataclass
@@ -219,3 +233,13 @@ class Hosts:
 
         wait_until(said, f"a stream to say {kind}", PATIENCE)
         return follower
+
+
+@contextlib.contextmanager
+def three_hosts(served: Served) -> Iterator[Hosts]:
+    """a runs web, b runs db, c neither; none of them follows."""
+    with served.site.store() as storage, Hosts(served, storage) as made:
+        made.enrol("a", "192.0.2.1", {"role": "web"})
+        made.enrol("b", "192.0.2.2", {"role": "db"})
+        made.enrol("c", "192.0.2.3", {"role": "other"})
+        yield made

@@ -25,6 +25,10 @@ from controller.storage import Storage
 from tests.server import client
 from tests.server.administering import Follower, Hosts
 from tests.server.served import ROOT, Served
+from tests.unit.policies import WEB_TO_DB
+
+OTHER = WEB_TO_DB.replace("6379", "6380").replace("web-to-db", "web-to-db-2")
+"""A rule that the base policy has not."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from controller.access_records import Role
 from controller.store import SqlStorage
+from tests.server.administering import Administrator, administrator
 from tests.server.served import Pair, Served, Site
 from tests.store.postgres import Cluster
 
@@ -33,6 +35,12 @@ def storage(site: Site) -> Iterator[SqlStorage]:
     """The same store, in this process."""
     with site.store() as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def editor(served: Served) -> Iterator[Administrator]:
+    with served.site.store() as storage, administrator(served, storage, Role.EDITOR) as one:
+        yield one
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policy by administrators: all or nothing, and an answer that says what it changes."""
+"""Policy by administrators: all or nothing, and an answer that says what it changes.
+
+What an upload may be is `test_admin_upload`'s, what comes of old revisions `test_admin_history`'s.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,35 +16,25 @@ from typing import Any
 import grpc
 import pytest
 
-from agent.core.content import digest
 from agent.pb import admin_pb2 as pb
-from controller.access_records import Role
 from controller.records import Page
 from controller.store import SqlStorage
 from tests.lab.waiting import wait_until
-from tests.server import client
 from tests.server.administering import (
+    ALLOW,
+    COMMENTED,
     PATIENCE,
     POLICY,
     Administrator,
     Hosts,
-    administrator,
     file,
+    kinds,
+    problems,
     refusal,
+    three_hosts,
 )
 from tests.server.served import Served
 from tests.unit.policies import BASE, WEB_TO_DB
-
-ALLOW = (
-    "kind: Allow\nname: {name}\nfrom: {{workload: web}}\nto: {{workload: db}}\nports: [{port}]\n"
-)
-COMMENTED = "# who may see the cache\n" + ALLOW.format(name="extra", port="tcp/1") + "# end\n"
-
-
-@pytest.fixture(scope="module")
-def editor(served: Served) -> Iterator[Administrator]:
-    with served.site.store() as storage, administrator(served, storage, Role.EDITOR) as one:
-        yield one
 
 
 @pytest.fixture
@@ -55,19 +46,8 @@ def base(editor: Administrator) -> int:
 
 @pytest.fixture(scope="module")
 def hosts(served: Served) -> Iterator[Hosts]:
-    with served.site.store() as storage, Hosts(served, storage) as made:
-        made.enrol("a", "192.0.2.1", {"role": "web"})
-        made.enrol("b", "192.0.2.2", {"role": "db"})
-        made.enrol("c", "192.0.2.3", {"role": "other"})
+    with three_hosts(served) as made:
         yield made
-
-
-def kinds(answer: Any) -> dict[str, int]:
-    return {f"{one.kind}/{one.name}": one.change for one in answer.changes}
-
-
-def problems(answer: Any) -> list[tuple[str, int, str, str]]:
-    return [(p.file, p.line, p.field, p.message) for p in answer.problems]
 
 
 @pytest.mark.usefixtures("hosts")
@@ -201,79 +181,6 @@ def test_of_many_at_once_each_has_its_revision_and_nothing_is_lost(
     assert {f"Allow/n{n}" for n in range(3)} <= set(editor.documents())
 
 
-HEAD = pb.ApplyRequest(head=pb.ApplyHead(why="w"))
-FILE = pb.ApplyRequest(file=file(WEB_TO_DB))
-
-
-def upload(name: str = "p.yaml", content: bytes = b"") -> pb.ApplyRequest:
-    return pb.ApplyRequest(file=pb.PolicyFile(name=name, content=content))
-
-
-BOUNDS: dict[str, Any] = {
-    "no head": [FILE],
-    "nothing": [],
-    "two heads": [HEAD, FILE, HEAD],
-    "no why": [pb.ApplyRequest(head=pb.ApplyHead()), FILE],
-    "a long why": [pb.ApplyRequest(head=pb.ApplyHead(why="x" * 1001)), FILE],
-    "control characters": [pb.ApplyRequest(head=pb.ApplyHead(why="a\x1b[2J")), FILE],
-    "a large file": [HEAD, upload(content=b"#" * (1024 * 1024 + 1))],
-    "a long name": [HEAD, upload(name="x" * 4097)],
-    "many files": itertools.chain([HEAD], (upload() for _ in range(10_001))),
-    "much": itertools.chain([HEAD], (upload(content=b"#" * 1024 * 1024) for _ in range(65))),
-}
-
-
-@pytest.mark.parametrize("what", BOUNDS)
-def test_an_upload_has_bounds(editor: Administrator, storage: SqlStorage, what: str) -> None:
-    head = storage.head()
-    refused = refusal(lambda: editor.stub.Apply(iter(BOUNDS[what]), timeout=client.DEADLINE))
-    assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "BOUNDS"), refused
-    assert storage.head() == head
-
-
-def test_an_upload_that_is_broken_off_changes_nothing(
-    editor: Administrator, storage: SqlStorage
-) -> None:
-    head, waits = storage.head(), threading.Event()
-
-    def parts() -> Iterator[pb.ApplyRequest]:
-        yield HEAD
-        yield FILE
-        waits.wait(PATIENCE)
-
-    call = editor.stub.Apply.future(parts(), timeout=client.DEADLINE)
-    call.cancel()
-    waits.set()
-    for _ in range(3):  # more than may be at work at one time: no place was lost
-        assert editor.apply(dry_run=True).revision == 0
-    assert storage.head() == head
-
-
-@pytest.mark.usefixtures("base")
-def test_rollback_is_equal_to_the_old_revision_on_hosts_too(
-    editor: Administrator, hosts: Hosts
-) -> None:
-    web = hosts.follow(hosts.enrol("roll", "192.0.2.77", {"role": "web"}))
-    old = editor.policy(COMMENTED)
-    wait_until(lambda: web.rules == ["extra", "web-to-db"], "the rule to come", PATIENCE)
-    documents, content = editor.documents(), digest(web.agent.held.entries)
-    editor.policy(COMMENTED.replace("tcp/1", "tcp/2"))
-    newest = editor.policy(BASE, prune=True)
-    wait_until(lambda: web.version == newest.version, "the rules to go", PATIENCE)
-    assert web.rules == []
-    back = editor("Rollback", revision=old.revision, why="too much").result
-    assert kinds(back) == dict.fromkeys(["Allow/extra", "Allow/web-to-db"], pb.CHANGE_KIND_CREATED)
-    assert editor.documents() == documents
-    wait_until(lambda: web.version == back.version, "the rules to come back", PATIENCE)
-    assert digest(web.agent.held.entries) == content
-    assert editor("ListRevisions").revisions[0].rollback_of == old.revision
-    again = editor("Rollback", revision=old.revision, why="again").result
-    assert (again.revision, again.changes_total) == (0, 0)
-    assert editor.refused("Rollback", revision=10_000, why="w").reason == "UNKNOWN"
-    assert editor.refused("Rollback", revision=0, why="w").reason == "BOUNDS"
-    hosts.storage.revoke_host("roll", client.OPERATOR, "w", int(time.time()))
-
-
 @pytest.mark.usefixtures("base")
 def test_documents_are_deleted_by_name(editor: Administrator) -> None:
     def delete(*names: tuple[str, str], why: str = "w") -> dict[str, Any]:
@@ -353,33 +260,6 @@ def test_what_is_wrong_because_time_is_over_does_not_stand_in_the_way(
     assert [p.field for p in editor.apply(file(rule.replace("brief", "none"))).problems] == [
         "to.workload"
     ]
-
-
-def test_history_comes_in_pages(editor: Administrator, base: int) -> None:
-    seen, token = [], ""
-    while True:
-        page = editor("ListRevisions", page_size=2, page_token=token)
-        assert len(page.revisions) <= 2
-        seen += [one.number for one in page.revisions]
-        if not (token := page.next_page_token):
-            break
-    assert seen == list(range(base, 0, -1))
-
-
-@pytest.mark.usefixtures("base")
-def test_documents_are_found_by_kind_name_and_revision(editor: Administrator) -> None:
-    assert set(editor.documents(("Segment", ""))) == {
-        "Segment/front",
-        "Segment/data",
-        "Segment/lone",
-    }
-    assert set(editor.documents(("", "web"), ("Allow", "web-to-db"))) == {
-        "Workload/web",
-        "Allow/web-to-db",
-    }
-    assert editor.documents(("Lifeline", "")) == {}
-    assert refusal(lambda: editor.documents(("Allow", "none"))).reason == "UNKNOWN"
-    assert refusal(lambda: editor.documents(revision=10_000)).reason == "UNKNOWN"
 
 
 def test_a_store_that_cannot_be_written_refuses_changes_and_is_read_all_the_same(

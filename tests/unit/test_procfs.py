@@ -1,26 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The facts of a process: all of one process and never of two, whatever it calls itself."""
+"""The facts of a process: all of one process and never of two, whatever it calls itself.
+
+Processes here are files that a test writes; real ones are `test_procfs_real`'s.
+"""
 
 from __future__ import annotations
 
-import ctypes
-import getpass
 import os
 import resource
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from agent.core.interest import Interest
-from agent.edge import cgroups
 from agent.edge.procfs import (
     FactsUnreadable,
     ForeignProc,
@@ -29,75 +24,7 @@ from agent.edge.procfs import (
     Scarce,
     require_kernels_numbers,
 )
-
-PR_SET_NAME = 15
-NO_PATHS = Interest()
-
-
-def paths(named: set[str]) -> Interest:
-    return Interest(exe_paths=frozenset(named))
-
-
-@dataclass
-class FakeProc:
-    """A folder in the shape of /proc, and one in that of a cgroup hierarchy.
-
-    The instance guards `guarded`, which lies below the mount, as in a lab.
-    """
-
-    folder: Path
-
-    def __post_init__(self) -> None:
-        self.mount = self.folder / "cgroup"
-        self.root = self.mount / "guarded"
-        self.proc = self.folder / "proc"
-        self.add_cgroup("")
-        (self.proc / "self/ns").mkdir(parents=True)
-        (self.folder / "mount-namespace").touch()
-        (self.proc / "self/ns/mnt").symlink_to(self.folder / "mount-namespace")
-        self.reader = ProcessReader(self.root, self.mount, self.proc)
-
-    def add_cgroup(self, name: str) -> Path:
-        path = self.root / name
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "cgroup.procs").touch()
-        return path
-
-    def add(
-        self,
-        pid: int,
-        *,
-        command: str = "web",
-        state: str = "S",
-        started: int = 1000,
-        cgroup: str = "/guarded/web.service",
-        exe: Path | None = Path("/bin/sh"),
-    ) -> Path:
-        """A process of user 1001 and group 1002 (real ids; the others differ)."""
-        folder = self.proc / str(pid)
-        (folder / "ns").mkdir(parents=True)
-        numbers = " ".join(["0"] * 18)
-        (folder / "stat").write_text(f"{pid} ({command}) {state} {numbers} {started} 0 0\n")
-        (folder / "status").write_text(
-            f"Name:\t{command}\nState:\tS\nUid:\t1001\t0\t0\t0\nGid:\t1002\t0\t0\t0\n"
-        )
-        (folder / "cgroup").write_bytes(b"1:name=systemd:/x\n0::" + os.fsencode(cgroup) + b"\n")
-        (folder / "ns/mnt").symlink_to(self.folder / "mount-namespace")
-        if exe is not None:
-            (folder / "exe").symlink_to(exe)
-        below = self.add_cgroup(cgroup.removeprefix("/guarded").removeprefix("/"))
-        with (below / "cgroup.procs").open("a") as members:
-            members.write(f"{pid}\n")
-        return folder
-
-    def own_namespace(self, pid: int) -> None:
-        """Give the process another mount namespace than ours."""
-        link = self.proc / str(pid) / "ns/mnt"
-        link.unlink()
-        link.touch()
-
-    def end(self, pid: int) -> None:
-        shutil.rmtree(self.proc / str(pid))
+from tests.unit.fake_proc import NO_PATHS, FakeProc, paths
 
 
 @pytest.fixture
@@ -361,89 +288,3 @@ def test_names_are_kept_until_they_are_to_be_forgotten(
     fake.reader.forget()
     fake.reader.read(42, NO_PATHS)
     assert asked == [1001, 1001]
-
-
-# ---- real processes
-
-
-@pytest.fixture
-def reader() -> ProcessReader:
-    mount = cgroups.mount_point()
-    return ProcessReader(mount, mount)
-
-
-@pytest.fixture
-def sleeper() -> Iterator[int]:
-    with subprocess.Popen(["sleep", "60"]) as child:
-        _await_command(child.pid, "sleep")
-        yield child.pid
-        child.kill()
-
-
-def _await_command(pid: int, command: str) -> None:
-    """Until its exec has happened: Popen returns after, or just before it."""
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}/comm").read_text().strip() != command:
-        assert time.monotonic() < deadline, f"waited 10 s for {command} to be executed"
-        time.sleep(0.01)
-
-
-def test_a_real_process_is_read(reader: ProcessReader, sleeper: int) -> None:
-    exe = os.path.realpath(shutil.which("sleep") or "")
-    facts = reader.read(sleeper, paths({exe}))
-    assert (facts.command, facts.uid, facts.user) == ("sleep", os.getuid(), getpass.getuser())
-    assert (facts.exe, facts.exe_vouched, facts.inode) == (exe, True, os.stat(exe).st_ino)
-    assert reader.unchanged(facts)
-
-
-def test_a_real_process_that_ends_is_gone(reader: ProcessReader) -> None:
-    with subprocess.Popen(["sleep", "60"]) as child:
-        _await_command(child.pid, "sleep")
-        facts = reader.read(child.pid, NO_PATHS)
-        child.kill()
-    with pytest.raises(ProcessGone):
-        reader.unchanged(facts)
-
-
-def test_a_real_exec_is_seen(reader: ProcessReader) -> None:
-    script = "read go; exec sleep 60"
-    with subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE) as child:
-        _await_command(child.pid, "sh")
-        facts = reader.read(child.pid, NO_PATHS)
-        assert child.stdin is not None
-        child.stdin.write(b"\n")
-        child.stdin.flush()
-        _await_command(child.pid, "sleep")
-        assert not reader.unchanged(facts)
-        child.kill()
-
-
-def test_a_deleted_executable_keeps_its_path(reader: ProcessReader, tmp_path: Path) -> None:
-    exe = tmp_path / "mine"
-    shutil.copy(shutil.which("sleep") or "", exe)
-    with subprocess.Popen([exe, "60"]) as child:
-        _await_command(child.pid, "mine")
-        exe.unlink()
-        facts = reader.read(child.pid, NO_PATHS)
-        child.kill()
-    assert (facts.exe, facts.links) == (str(exe), 0)
-
-
-def test_a_real_process_cannot_claim_another_user_by_its_name(reader: ProcessReader) -> None:
-    """The kernel writes the name into /proc/PID/status and escapes line feeds alone."""
-    forged = b"\x0bUid:77\x0bGid:7"
-    libc = ctypes.CDLL(None)
-    before = Path("/proc/self/comm").read_text().strip()
-    libc.prctl(PR_SET_NAME, forged, 0, 0, 0)
-    try:
-        facts = reader.read(os.getpid(), NO_PATHS)
-    finally:
-        libc.prctl(PR_SET_NAME, before.encode(), 0, 0, 0)
-    assert facts.command.encode() == forged
-    assert (facts.uid, facts.gid) == (os.getuid(), os.getgid())
-
-
-def test_walk_finds_this_very_process(reader: ProcessReader) -> None:
-    seen, living = reader.walk(NO_PATHS)
-    assert os.getpid() in living
-    assert seen[os.getpid()].exe == os.path.realpath(sys.executable)
