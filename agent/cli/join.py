@@ -15,6 +15,7 @@ from agent.edge import enrolment_client, host_facts, identity_files, snapshot_fi
 from agent.edge.enrolment_client import EnrolmentError, Joining
 from agent.edge.identity_files import Identity, IdentityError
 from agent.edge.snapshot_file import SnapshotRefused
+from agent.pb.enrolment_pb2 import HostFacts
 
 FAILED = 1
 BAD_INPUT = 2
@@ -55,17 +56,25 @@ def join(config: Config, options: Options) -> Identity:
             BAD_INPUT,
         )
     sent, pin = _token(options)
+    facts = _facts()
     try:
         roots = _roots(options, pin)
         key = identity_files.next_key(folder, fresh=False)
         joining = Joining(options.controller, roots, key, sent)
-        answer = enrolment_client.enrol(joining, options.name, host_facts.host_facts())
+        answer = enrolment_client.enrol(joining, options.name, facts)
         config.cache.unlink(missing_ok=True)  # of whoever this host was before
         return identity_files.save_joined(folder, answer)
     except (EnrolmentError, IdentityError) as error:
         raise JoinError(error) from None
     except OSError as error:
         raise JoinError(f"{folder}: {error.strerror}") from None
+
+
+def _facts() -> HostFacts:
+    try:
+        return host_facts.host_facts()
+    except OSError as error:
+        raise JoinError(error.strerror or str(error)) from None
 
 
 def _token(options: Options) -> tuple[str, bytes]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from agent.core.model import IPAddress
+from agent.edge import interfaces
 from agent.pb import enrolment_pb2 as pb
 from agent.version import VERSION
 
@@ -61,11 +62,14 @@ def _machine_id() -> bytes:
 
 
 def addresses() -> list[bytes]:
-    """Those that others may reach this host by, packed; of this network namespace alone."""
+    """Those that others may reach this host by, packed; of this network namespace alone. Raises
+    OSError."""
+    inner = interfaces.inner_bridges()
     found = {
         address.packed
-        for interface in psutil.net_if_addrs().values()
-        for one in interface
+        for name, held in psutil.net_if_addrs().items()
+        if name not in inner
+        for one in held
         if (address := _address(one.address)) is not None and _is_reached(address)
     }
     return sorted(found - _not_ours(), key=lambda packed: (len(packed), packed))[:MAX_ADDRESSES]

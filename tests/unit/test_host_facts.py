@@ -12,6 +12,8 @@ import psutil
 import pytest
 
 from agent.edge import host_facts
+from agent.edge import interfaces as network
+from agent.edge.interfaces import Link, inner
 
 
 def packed(*texts: str) -> list[bytes]:
@@ -30,6 +32,7 @@ def interfaces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, lis
         },
     )
     monkeypatch.setattr(host_facts, "_IPV6", tmp_path / "if_inet6")
+    monkeypatch.setattr(network, "inner_bridges", lambda: frozenset({"docker0"}))
     return made
 
 
@@ -40,6 +43,33 @@ def test_loopback_and_what_holds_on_one_link_alone_are_left_out(
     interfaces["eth0"] = ["192.0.2.7", "fe80::1%eth0", "2001:db8::7", "02:00:5e:00:53:01"]
     interfaces["eth1"] = ["169.254.3.4", "192.0.2.7"]
     assert host_facts.addresses() == packed("192.0.2.7", "192.0.2.100", "2001:db8::7")
+
+
+def test_bridge_that_leads_to_own_containers_alone_is_left_out(
+    interfaces: dict[str, list[str]],
+) -> None:
+    interfaces["docker0"] = ["172.17.0.1"]
+    interfaces["br0"] = ["192.0.2.7"]
+    assert host_facts.addresses() == packed("192.0.2.7")
+
+
+def test_bridge_with_a_port_that_leads_elsewhere_is_no_inner_one() -> None:
+    found = inner(
+        [
+            Link(1, "eth0", "", 3),
+            Link(2, "veth1", "veth", 3),
+            Link(3, "br0", "bridge", 0),
+            Link(4, "docker0", "bridge", 0),
+            Link(5, "veth2", "veth", 4),
+            Link(6, "virbr0", "bridge", 0),
+            Link(7, "vnet0", "tun", 6),
+            Link(8, "br1", "bridge", 0),
+            Link(9, "eth1.5", "vlan", 8),
+            Link(10, "idle", "bridge", 0),
+            Link(11, "veth3", "veth", 0),
+        ]
+    )
+    assert found == {"docker0", "virbr0", "idle"}
 
 
 def test_address_that_another_machine_may_have_is_left_out(
