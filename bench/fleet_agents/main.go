@@ -77,6 +77,7 @@ type agent struct {
 	keys      *pb.HeldKeys
 	record    uint64
 	sequence  uint64
+	failed    int // attempts in a row that did not come to be in sync
 	spread    time.Duration
 	heartbeat time.Duration
 	waits     *waits
@@ -163,19 +164,16 @@ func read(path string) ([]*agent, error) {
 // Comes back by itself, with jittered backoff, as the contract says.
 func (a *agent) run(address string, start time.Duration) {
 	time.Sleep(start)
-	failed := 0
 	for {
 		least, err := a.stream(address)
 		if err != nil {
-			failed++
 			failures.count(err)
-		} else {
-			failed = 0
 		}
 		most := lastBackoff
-		if doubled := longer(firstBackoff<<failed, a.spread); failed < 10 && doubled < most {
+		if doubled := longer(firstBackoff<<a.failed, a.spread); a.failed < 10 && doubled < most {
 			most = doubled
 		}
+		a.failed++
 		time.Sleep(least + part(longer(most, least).Seconds()))
 	}
 }
@@ -297,6 +295,8 @@ func (a *agent) hear(down *pb.ControllerDown, welcomed chan<- time.Duration) (*p
 	case *pb.ControllerDown_Welcome:
 		a.spread = time.Duration(message.Welcome.SpreadMs) * time.Millisecond
 		welcomed <- time.Duration(message.Welcome.HeartbeatSeconds) * time.Second
+	case *pb.ControllerDown_InSync:
+		a.failed = 0
 	case *pb.ControllerDown_HostRecord:
 		record := &pb.HostRecord{}
 		if err := proto.Unmarshal(message.HostRecord.Record.Payload, record); err != nil {
