@@ -33,7 +33,7 @@ _NOTHING_KEPT = (
 )
 _ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
-    "CORDON_LAB_PATIENCE": os.environ.get("CORDON_LAB_PATIENCE", "4"),
+    "CORDON_LAB_PATIENCE": os.environ.get("CORDON_LAB_PATIENCE", "8"),
 }
 _COMPILE = (
     ".venv/bin/python",
