@@ -50,6 +50,8 @@ _PYTEST = (
     "-v",
     "--color=no",
     "--tb=short",
+    "--no-summary",
+    *("-p", "tests.vm.at_once"),
     *("-o", "faulthandler_timeout=0"),  # the machine has a bound of its own
 )
 
