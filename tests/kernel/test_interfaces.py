@@ -19,16 +19,35 @@ ip link add inside type veth peer name container
 ip link set inside master docker0
 ip link set docker0 up
 ip link add outside type veth peer name other
-ip address add 192.0.2.7/24 dev outside
+ip address add 203.0.113.7/24 dev outside
 ip link set outside up
-exec "$@"
+"""
+NESTED = """
+ip link add br0 type bridge
+ip link add eth0 type veth peer name host
+ip link set eth0 master br0
+ip address add 198.51.100.7/24 dev br0
+ip link set br0 up
+ip link set eth0 up
+ip link set host up
+ip route add default via 198.51.100.1 dev br0
 """
 ASK = "from agent.edge.host_facts import addresses; print([one.hex('.') for one in addresses()])"
 
 
-def test_address_of_a_bridge_of_containers_is_not_told() -> None:
-    command = ["unshare", "--net", "sh", "-c", INTERFACES, "sh", sys.executable, "-c", ASK]
+def told(interfaces: str) -> str:
+    script = f'{interfaces}\nexec "$@"'
+    command = ["unshare", "--net", "sh", "-c", script, "sh", sys.executable, "-c", ASK]
     said = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=TIMEOUT
     )
-    assert said.stdout.strip() == "['c0.00.02.07']"
+    return said.stdout.strip()
+
+
+def test_address_of_a_bridge_of_containers_is_not_told() -> None:
+    assert told(INTERFACES) == "['cb.00.71.07']"
+
+
+def test_address_of_the_bridge_that_is_the_way_out_is_told_whatever_its_ports_are() -> None:
+    """As where the host is a container itself."""
+    assert told(INTERFACES + NESTED) == "['c6.33.64.07', 'cb.00.71.07']"

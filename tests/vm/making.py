@@ -111,6 +111,7 @@ def install(packages: Sequence[str]) -> None:
     )
     if missing:
         apt_get = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
+        apt_get += ["-o", "Acquire::Retries=3"]
         run([*apt_get, "update"])
         run([*apt_get, "install", "-y", "--no-install-recommends", *missing])
 
