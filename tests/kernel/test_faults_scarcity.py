@@ -40,6 +40,7 @@ MS_REMOUNT, MS_RDONLY = 32, 1
 FULL_SECONDS = 60.0
 FIRST_UNUSED_PID = 1 << 23
 """Above every pid that Linux gives (2^22)."""
+LOOKS, LOOK_SECONDS = 20, 0.05
 
 
 @pytest.fixture(scope="module")
@@ -205,10 +206,20 @@ def _entry(host: CordonHost, pid: int) -> Process:
 
 
 def _limit(pid: int, free: int) -> int:
-    """Under which this process may open so many descriptors more, for it has all that are lower."""
-    used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    """Under which this process may open so many descriptors more, for it has all that are lower.
+
+    What it has open for a moment only (a call's socket, a look at a cgroup) is free the next.
+    """
+    used = _descriptors(pid)
+    for _ in range(LOOKS):
+        time.sleep(LOOK_SECONDS)
+        used &= _descriptors(pid)
     unused = (number for number in itertools.count() if number not in used)
     return next(itertools.islice(unused, free, None))
+
+
+def _descriptors(pid: int) -> set[int]:
+    return {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
 
 
 @pytest.fixture
