@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from agent.core.model import IPAddress, Settings
-from agent.core.snapshot import MAX_HASH_LIMIT_MIB
+from agent.core.soundness import MAX_HASH_LIMIT_MIB
 from controller.fields import (
     Address,
     Labels,

@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 )
 
 from agent.core.model import Snapshot
-from agent.core.snapshot import MAX_SNAPSHOT_BYTES, check_content
+from agent.core.snapshot import MAX_SNAPSHOT_BYTES
+from agent.core.soundness import check_content
 from agent.edge import clock, snapshot_codec
 from controller import allocations, files, keys, signing
 from controller.allocations import Allocations, AllocationsError

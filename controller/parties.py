@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.core.model import Identity, IPNetwork, Snapshot
-from agent.core.snapshot import is_workload_identity
+from agent.core.soundness import is_workload_identity
 
 Snapshots = Mapping[str, Snapshot]
 """By host name."""

@@ -3,7 +3,7 @@
 
 Entries are serialised messages, so that a digest needs no decoding and a message is put together
 from bytes that are there already. Refused here is what the contract forbids of foreign bytes
-(order, duplicates, bounds); whether the policy makes sense is agent.core.snapshot's question.
+(order, duplicates, bounds); whether the policy makes sense is agent.core.soundness's question.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ from agent.core.events import Event, SnapshotMissing, SnapshotRead, SnapshotRefu
 from agent.core.held import KeySet, Stand
 from agent.core.keyring import MAX_ENVELOPES, KeyRing
 from agent.core.model import IPAddress, Snapshot
-from agent.core.snapshot import check, check_content
+from agent.core.snapshot import check
+from agent.core.soundness import check_content
 from agent.core.stream import AssemblePolicy
 from agent.edge import content_codec, snapshot_file, stream_codec
 from agent.edge.model_codec import SnapshotDecodeError

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from agent.core.keyring import KeyRing
 from agent.core.model import IPAddress, Snapshot
-from agent.core.snapshot import check_content
+from agent.core.soundness import check_content
 from agent.edge import content_codec
 from agent.pb import policy_pb2 as pb
 from controller.allocations import Allocations

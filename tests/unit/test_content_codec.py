@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agent.core import tag
 from agent.core.content import EMPTY, Entries, Section, apply, difference, digest
 from agent.core.model import EpochKey, Identity, Mode, Snapshot
-from agent.core.snapshot import check_content
+from agent.core.soundness import check_content
 from agent.edge import content_codec as codec
 from agent.edge import model_codec
 from agent.edge.model_codec import SnapshotDecodeError

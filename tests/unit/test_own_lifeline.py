@@ -19,7 +19,7 @@ from agent.core.model import (
     Verdict,
 )
 from agent.core.policy import Query, network_identity, verdict
-from agent.core.snapshot import check_content
+from agent.core.soundness import check_content
 from tests.unit import snapshots
 
 CONTROLLER = ipaddress.ip_address("203.0.113.9")

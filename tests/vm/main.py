@@ -34,6 +34,7 @@ _NOTHING_KEPT = (
 _ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "CORDON_LAB_PATIENCE": os.environ.get("CORDON_LAB_PATIENCE", "8"),
+    "CORDON_SWITCHES": os.environ.get("CORDON_SWITCHES", "20"),
 }
 _COMPILE = (
     ".venv/bin/python",
