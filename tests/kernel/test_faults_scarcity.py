@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a host runs out of: disk, descriptors, memory, room in the kernel's maps and rings.
+"""What a host runs out of: descriptors, memory, room in the kernel's maps and rings.
 
 Each time verdicts stay what they were, the agent says what it lacks, and all is well once there is
 enough again.
@@ -28,15 +28,13 @@ from agent.edge.hooks import Pins
 from agent.edge.maps import BpfMap
 from tests.kernel.sealing import hand_over, read_snapshot, signing_key
 from tests.kernel.siege import Siege, besieged, hooks_in_kernel
-from tests.kernel.world import ALLOW, BASE, PORT, QUIET, World, policy
+from tests.kernel.world import ALLOW, BASE, World, policy
 from tests.lab import LabProcess, kernel, wait_until
 from tests.lab.cordon import READY_SECONDS, CordonHost, cordon
 from tests.lab.witness import Witness
 
 UNFORESEEN = 70
 """Of an agent that ends with a trace; systemd starts it again."""
-TINY = "size=64k,mode=0700"
-MS_REMOUNT, MS_RDONLY = 32, 1
 FULL_SECONDS = 60.0
 FIRST_UNUSED_PID = 1 << 23
 """Above every pid that Linux gives (2^22)."""
@@ -51,70 +49,11 @@ def world() -> Iterator[World]:
         yield built
 
 
-def enforces(world: World) -> None:
-    allowed = world.web.connect(world.b.v4, PORT, timeout=5.0)
-    assert allowed.ok, allowed
-    world.web.close(allowed.handle, reset=True)
-    assert world.other.connect(world.b.v4, PORT).error == "EPERM"
-    assert world.loner.connect(world.b.v4, PORT, timeout=QUIET).error == "TIMEOUT"
-
-
 def restart(host: CordonHost) -> None:
     host.kill9()
     host.start()
     host.wait_ready()
     wait_until(lambda: host.status().state == "in_sync", "it is in sync", timeout=READY_SECONDS)
-
-
-# Disk.
-
-
-@pytest.fixture
-def small_disk(world: World) -> Iterator[Path]:
-    """Host b's state folder is a file system of 64 KiB, for a new agent."""
-    host = world.cordon["b"]
-    host.kill9()
-    kernel.mount("tmpfs", host.lab.state, "tmpfs", data=TINY)
-    host.start()
-    host.wait_ready()
-    wait_until(lambda: host.status().state == "in_sync", "it is in sync")
-    yield host.lab.state
-    host.kill9()
-    kernel.unmount(host.lab.state)
-    host.start()
-    host.wait_ready()
-
-
-@pytest.mark.parametrize("fault", ["full", "read-only"])
-def test_policy_comes_into_force_though_the_disk_takes_nothing(
-    world: World, small_disk: Path, fault: str
-) -> None:
-    host = world.cordon["b"]
-    cache = small_disk / "b" / "policy.cache"
-    before, version = cache.read_bytes(), host.status().policy_version
-    if fault == "full":
-        _fill(small_disk / "filler")
-    else:
-        kernel.mount("tmpfs", small_disk, "tmpfs", MS_REMOUNT | MS_RDONLY, TINY)
-    world.cordon.apply(policy(ALLOW.replace("tcp/5441", "tcp/6000")))
-    assert host.status().policy_version > version
-    enforces(world)
-    assert host.agent is not None
-    agent = host.agent
-    wait_until(lambda: "event=cache_not_written" in agent.output(), "it says so")
-    assert cache.read_bytes() == before, "the last one is whole"
-    if fault == "full":
-        (small_disk / "filler").unlink()
-    else:
-        kernel.mount("tmpfs", small_disk, "tmpfs", MS_REMOUNT, TINY)
-    world.cordon.apply(BASE)
-    wait_until(lambda: cache.read_bytes() != before, "it is cached again")
-
-
-def _fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
 
 
 # Descriptors and memory.
@@ -130,11 +69,11 @@ def test_agent_with_too_few_descriptors_ends_with_a_sentence(world: World) -> No
     assert agent.exit_status == 1, agent.output()
     assert "Too many open files" in agent.output().splitlines()[-1]
     assert "Traceback" not in agent.output()
-    enforces(world)
+    world.enforces()
     host.close()
     host.start()
     host.wait_ready()
-    enforces(world)
+    world.enforces()
 
 
 def restarted_with(host: CordonHost, free: int) -> tuple[LabProcess, tuple[int, int]]:
@@ -157,7 +96,7 @@ def test_running_agent_whose_descriptors_are_used_up_changes_no_verdict(
     world.cordon.publish(policy(ALLOW.replace("tcp/5441", f"tcp/{6001 + free}")))
     looks = time.monotonic() + 3 * VERIFY_SECONDS
     while time.monotonic() < looks:
-        enforces(world)
+        world.enforces()
         assert set(hooks_in_kernel(host).values()) == {1}, agent.output()
     assert "event=tampered" not in agent.output()
     if agent.alive:
@@ -170,7 +109,7 @@ def test_running_agent_whose_descriptors_are_used_up_changes_no_verdict(
     in_force(host)
     world.cordon.publish(BASE)
     in_force(host)
-    enforces(world)
+    world.enforces()
 
 
 def in_force(host: CordonHost) -> None:
@@ -194,7 +133,7 @@ def test_program_started_while_descriptors_were_used_up_gets_its_identity_once_t
     wait_until(lambda: host.identity(late.pid) >= 256, "it is its workload", timeout=30.0)
     assert agent.alive, agent.output()
     assert host.status().policy_version == version
-    enforces(world)
+    world.enforces()
 
 
 def _entry(host: CordonHost, pid: int) -> Process:
@@ -272,14 +211,14 @@ def test_agent_without_memory_ends_or_refuses_and_enforcement_goes_on(
         interval=0.1,
     )
     assert agent.alive or agent.exit_status in (-signal.SIGKILL, 70), agent.output()
-    enforces(world)
+    world.enforces()
     if agent.alive:
         agent.kill9()
     host.close()
     host.start()
     host.wait_ready()
     wait_until(lambda: host.status().policy_version == newer.version, "all is well", timeout=30.0)
-    enforces(world)
+    world.enforces()
     world.cordon.publish(BASE)  # of newer's version
     world.cordon.apply(BASE)
 
@@ -302,13 +241,13 @@ def test_full_process_map_makes_new_processes_the_hosts_own_and_says_so(world: W
             late = host.lab.spawn(["/bin/sleep", "600"], "web.service")
             wait_until(lambda: host.outcomes().get("process_map_full", 0) > before, "it is counted")
             assert host.identity(late.pid) < 256, "it is no workload"
-            enforces(world)
+            world.enforces()
         finally:
             processes.delete_batch(made)
     web = host.lab.puppet("web.service")
     host.wait_attested(web.pid)
     assert host.identity(web.pid) >= 256
-    enforces(world)
+    world.enforces()
 
 
 def _stuff(processes: BpfMap) -> list[bytes]:

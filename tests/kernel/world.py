@@ -104,6 +104,14 @@ class World:
         self._listening = [reply.handle]
         return reply
 
+    def enforces(self) -> None:
+        """What is allowed passes, what is not is refused at the client and at the server."""
+        allowed = self.web.connect(self.b.v4, PORT, timeout=5.0)
+        assert allowed.ok, allowed
+        self.web.close(allowed.handle, reset=True)
+        assert self.other.connect(self.b.v4, PORT).error == "EPERM"
+        assert self.loner.connect(self.b.v4, PORT, timeout=QUIET).error == "TIMEOUT"
+
     def refused_at_server(self, reason: str) -> int:
         return self.cordon["b"].verdicts().get(("ingress", "refuse", reason), 0)
 
