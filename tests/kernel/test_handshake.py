@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Identity in the TCP handshake, between two hosts with agents: real sockets, real kernel."""
+"""Identity in the TCP handshake, between two hosts with agents: real sockets, real kernel.
+
+One long file, for its tests share two agents that start once: where kernels are emulated, as
+tests.vm does with all of it, that is most of the time.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quarantine, settings, audit, rollouts and questions to the whole fleet."""
+"""Quarantine, settings, audit, rollouts and questions to the whole fleet.
+
+One long file, for its tests share a controller and three hosts that follow it.
+"""
 
 from __future__ import annotations
 

@@ -1,25 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`cordonctl` before a controller answers: login on disk, command line, and nobody there."""
+"""`cordonctl` before a controller answers: login on disk, tokens, and nobody there."""
 
 from __future__ import annotations
 
 import json
-import re
 import socket
 import stat
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
 from agent.cli import credentials
 from agent.cli.credentials import Login, NotLoggedIn
-from agent.cli.ctl import COMMANDS, FLEET, LazyGroup, cordonctl
+from agent.cli.ctl import cordonctl
 from agent.cli.output import Exit
 from agent.edge import identity_files
 from controller import ca
@@ -134,101 +131,6 @@ def test_logout_leaves_nothing(folder: Path, login: Login) -> None:
     assert run("logout").stdout == "there was no login\n"
 
 
-# The command line.
-
-
-def fleet_commands() -> Iterator[tuple[str, click.Command]]:
-    """Each command of the fleet with its words, those of groups too."""
-    group = cordonctl
-    assert isinstance(group, LazyGroup)
-    for name, entry in COMMANDS.items():
-        command = group.get_command(click.Context(group), name)
-        assert command is not None
-        if entry.section != FLEET:
-            continue
-        if isinstance(command, click.Group):
-            yield from ((f"{name} {below}", one) for below, one in command.commands.items())
-        else:
-            yield name, command
-
-
-FOUND = dict(fleet_commands())
-
-
-@pytest.mark.parametrize("name", sorted(FOUND))
-def test_every_help_has_an_example_of_that_command(name: str) -> None:
-    result = run(*name.split(), "--help")
-    assert result.exit_code == 0
-    assert re.search(rf"Examples?:\n(.*\n)*?\s+cordonctl {name}\b", result.stdout), result.stdout
-
-
-@pytest.mark.parametrize("name", sorted(FOUND))
-def test_every_option_says_what_it_is_for(name: str) -> None:
-    options = [one for one in FOUND[name].params if isinstance(one, click.Option)]
-    assert [one.name for one in options if not one.help] == []
-
-
-@pytest.mark.parametrize("name", sorted(set(FOUND) - {"logout"}))
-def test_every_command_answers_programs_in_json(name: str) -> None:
-    options = {text for one in FOUND[name].params for text in one.opts}
-    assert {"-o", "--output", "--json"} <= options
-    assert name == "login" or "--controller" in options
-
-
-CHANGES = {
-    "apply": ["-f", "."],
-    "delete": ["allow", "x"],
-    "rollback": ["1"],
-    "hosts revoke": ["web-1"],
-    "admins revoke": ["erika"],
-    "quarantine host": ["web-1", "--until", "1h"],
-    "quarantine workload": ["web", "--until", "1h"],
-    "quarantine lift": ["host", "web-1"],
-    "settings set": ["lease=1h"],
-}
-
-
-@pytest.mark.parametrize("name", sorted(CHANGES))
-def test_a_change_without_a_reason_is_refused_before_anybody_is_asked(
-    folder: Path, name: str
-) -> None:
-    result = run(*name.split(), *CHANGES[name])
-    assert result.exit_code == Exit.BAD_INPUT
-    assert "-m" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["token", "create"], "expected one of --host NAME and --admin NAME"),
-        (["token", "create", "--host", "a", "--admin", "b"], "expected one of --host NAME"),
-        (["token", "create", "--host", "a", "--role", "editor"], "--role does not go with --host"),
-        (["token", "create", "--admin", "a", "--labels", "a=b"], "--labels does not go with"),
-        (["token", "create", "--admin", "a"], "expected --role with --admin: viewer, editor"),
-        (["token", "create", "--host", "a", "--ttl", "2d"], "expected a duration from 1m to 1d"),
-        (["token", "create", "--host", "a", "--labels", "x"], "expected labels such as role=web"),
-        (["hosts", "label", "a", "b"], "expected labels such as role=web"),
-        (["hosts", "set", "a"], "expected something to change"),
-        (["hosts", "set", "a", "--network", "::/0", "--any-network"], "expected only one of"),
-        (["hosts", "list", "--state", "dead"], "'dead' is not one of 'enrolled', 'connected'"),
-        (["get", "pods"], "expected a kind: Workload, Segment"),
-        (["delete", "pods", "x", "-m", "y"], "expected a kind: Workload, Segment"),
-        (["quarantine", "host", "a", "--until", "never", "-m", "x"], "expected a duration such as"),
-        (["settings", "set", "leese=1h", "-m", "x"], "expected NAME=VALUE with one of epoch"),
-        (["explain", "--fleet", "--last"], "expected with --fleet only --from, --to and --port"),
-        (["explain", "--fleet", "--from", "a"], "all of --from, --to and --port"),
-        (["explain", "--fleet", "--from", "a", "--to", "b", "--port", "tcp/1", "--policy", "p"],
-         "expected with --fleet only --from, --to and --port"),
-    ],
-)  # fmt: skip
-def test_a_wrong_command_line_is_status_2_and_says_what_was_expected(
-    folder: Path, arguments: list[str], sentence: str
-) -> None:
-    result = run(*arguments)
-    assert result.exit_code == Exit.BAD_INPUT
-    assert sentence in " ".join(result.stderr.split())
-
-
 # Tokens.
 
 
@@ -326,16 +228,3 @@ def test_a_certificate_that_ended_asks_nobody(login: Login) -> None:
     assert result.exit_code == Exit.NOT_PERMITTED
     assert "your certificate ended at" in result.stderr
     assert "`cordonctl login`" in result.stderr
-
-
-# What the page says.
-
-
-def test_the_page_names_every_command_of_the_fleet_and_every_status() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "cordonctl.md").read_text()
-    for name in FOUND:
-        first, _, second = name.partition(" ")
-        assert re.search(rf"\b{first}\b", page), name
-        assert not second or re.search(rf"\b{first}\b[^\n]*\b{second}\b", page), name
-    statuses = {int(number) for number in re.findall(r"^\| ([0-9]) \|", page, re.MULTILINE)}
-    assert statuses == set(Exit)
