@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.identities import Host, one_host, policy, racer, read_line, workload, write_line
-from tests.lab import wait_until
+from tests.lab import LabError, wait_until
 
 PORT = 7000
 HELD = "held"
@@ -71,11 +72,12 @@ def test_process_that_connects_right_after_exec_is_held_and_comes_through(
 
 
 def test_same_process_of_no_workload_does_not_come_through(host: Host, folder: Path) -> None:
-    done = host.lab.spawn(plain(folder, "connect", str(PORT)), "stranger.service")
-    host.settled(done.pid)
-    with pytest.raises(Exception, match="did not end within"):
-        done.wait(1.0)
-    done.kill9()
+    """It goes on trying, or gives up."""
+    tries = host.lab.spawn(plain(folder, "connect", str(PORT)), "stranger.service")
+    host.settled(tries.pid)
+    with contextlib.suppress(LabError):
+        assert tries.wait(1.0) != 0, tries.output()
+    tries.kill9()
 
 
 def test_process_that_ends_before_it_is_attested_leaves_nothing(host: Host, folder: Path) -> None:

@@ -30,6 +30,7 @@ from tests.lab import Lab, Lane, Load, Puppet
 from tests.lab.cordon import Cordon
 from tests.lab.history import History
 from tests.lab.history_check import Party
+from tests.lab.waiting import PATIENCE
 from tests.lab.witness import Witness
 
 SWITCHES = int(os.environ.get("CORDON_SWITCHES") or 200)
@@ -37,7 +38,7 @@ WEB, WEB_PORTS = (5432, 6050, 8000), ("tcp/5432", "tcp/6041-6059", "tcp/7990-900
 OUT, IN = (7000, 7001, 7002), (7100, 7101, 7102)
 STRANGER = ("192.0.2.0/24", "192.0.2.3/32", "192.0.0.0/16")
 DEFAULT_MODE = ("enforce", "audit", "off")
-BRIEF = 0.05
+BRIEF = 0.05 * PATIENCE
 """Seconds that a client waits whose SYN the server may refuse: it is about throughput, no verdict
 depends on it."""
 

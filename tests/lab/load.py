@@ -82,9 +82,11 @@ class Load:
         pause: float = 0.002,
         record: str | None = None,
     ) -> Load:
-        """Short connections, one after the other, with a pause after each; `record` as of serve."""
-        order = {"kind": "connect", "lanes": [asdict(lane) for lane in lanes], "pause": pause}
-        return cls(host, unit, {**order, "record": _path(host, record)})
+        """Short connections, one after the other, with a pause after each, which is longer where
+        the lab is patient; `record` as of serve."""
+        order = {"kind": "connect", "lanes": [asdict(lane) for lane in lanes]}
+        how = {"pause": pause * PATIENCE, "record": _path(host, record)}
+        return cls(host, unit, {**order, **how})
 
     @classmethod
     def talk(
@@ -92,7 +94,7 @@ class Load:
     ) -> Load:
         """Long connections that must never break."""
         order = {"kind": "talk", "lanes": [asdict(lane)], "connections": connections}
-        return cls(host, unit, {**order, "pause": pause})
+        return cls(host, unit, {**order, "pause": pause * PATIENCE})
 
     @property
     def pid(self) -> int:
