@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,10 +114,12 @@ def test_policy_and_maps_are_shown(world: World) -> None:
     assert value(text, "cordon_bpf_map_capacity", map="processes") == 65536
 
 
-def test_attestations_are_counted_with_their_lag(world: World) -> None:
+def test_attestations_are_counted_with_their_lag(world: World, tmp_path: Path) -> None:
     before = value(scrape(world), "cordon_attestation_lag_seconds_count")
-    puppet = world.b.puppet("db.service")
-    world.cordon["b"].wait_attested(puppet.pid)
+    fresh = tmp_path / "fresh"  # a file that the kernel cannot know yet: it would not ask
+    shutil.copy("/bin/sleep", fresh)
+    process = world.b.spawn([str(fresh), "60"], "db.service")
+    world.cordon["b"].wait_attested(process.pid)
     wait_until(
         lambda: value(scrape(world), "cordon_attestation_lag_seconds_count") > before,
         "the new process's attestation in the histogram",
