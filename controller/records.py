@@ -117,8 +117,19 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelsJudged:
+    """By the documents of this revision, for a host that had these labels before."""
+
+    revision: int
+    before: Labels
+
+
+@dataclass(frozen=True, slots=True)
 class HostChange:
-    """None: as it is. An empty tuple of addresses: those that the host reports."""
+    """None: as it is. An empty tuple of addresses: those that the host reports.
+
+    judged: of other labels; a store refuses with `Moved` if that holds no more.
+    """
 
     set_labels: Labels = field(default_factory=dict)
     remove_labels: tuple[str, ...] = ()
@@ -126,6 +137,15 @@ class HostChange:
     addresses: tuple[IPAddress, ...] | None = None
     tags: bool | None = None
     nat: bool | None = None
+    judged: LabelsJudged | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostsJudged:
+    """What documents were judged by: the labels of each host, in this version of the store."""
+
+    version: int
+    labels: Mapping[str, Labels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +165,8 @@ class DocumentChanges:
     """From one revision to the next.
 
     allocations: with numbers for every name and network of the result; the store adds what is new
-    and refuses with `Conflict` if somebody else has added meanwhile.
+    and refuses with `Conflict` if somebody else has added meanwhile. judged: and with `Moved` if a
+    host has other labels by now.
     """
 
     put: tuple[DocumentRow, ...]
@@ -155,6 +176,7 @@ class DocumentChanges:
     rollback_of: int = 0
     what: str = ""
     """For the audit log; empty: Apply or Rollback."""
+    judged: HostsJudged | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from controller.editing import Edit, Items, Shelf, check_texts, edit, numbered, 
 from controller.editing import with_files as merge
 from controller.fleet.book import DocumentKey
 from controller.problems import InputRefused, Problem, Source
-from controller.records import DocumentChanges, FleetRows, Labels
+from controller.records import DocumentChanges, FleetRows, HostsJudged, Labels, LabelsJudged
 from controller.rules import network_keys, rule_keys
 from controller.storage import NotFound, Storage
 from controller.trial import Trial
@@ -87,20 +87,23 @@ class Reviser:
         rows = self._storage.documents(revision)
         return self._decided(lambda now_: edit(now_, self._shelf.older(rows, now_)), way, now)
 
-    def ties_by_labels(self, host: str, before: Labels, after: Labels, now: int) -> list[Problem]:
+    def ties_by_labels(
+        self, host: str, before: Labels, after: Labels, now: int
+    ) -> tuple[LabelsJudged, list[Problem]]:
         """Between which workloads a process of this host could not choose if it had these labels.
 
         before: those that it has; none if it is not there yet.
 
         Raises StorageError. Documents that this version does not understand are another's matter.
         """
+        judged = LabelsJudged(self._storage.head().revision, before)
         try:
-            items = self._shelf.items(self._storage.documents())
+            items = self._shelf.items(self._storage.documents(judged.revision))
         except InputRefused:
-            return []
+            return judged, []
         revision = Revision(tuple(item.placed for item in items.values()))
         holding, _ = without_expired(revision, now)
-        return ties_by_labels(holding, _Host(host, before), _Host(host, after))
+        return judged, ties_by_labels(holding, _Host(host, before), _Host(host, after))
 
     def _decided(self, make: Make, way: Way, now: int) -> Decided:
         rows = self._storage.fleet()
@@ -129,6 +132,7 @@ class Reviser:
             allocations=numbers,
             rollback_of=way.rollback_of,
             what=way.what,
+            judged=HostsJudged(rows.head.version, {host.name: host.labels for host in rows.hosts}),
         )
         self._shelf.learn(made.put)
         touched = self._touched(changes, rows, now)

@@ -67,6 +67,10 @@ class Conflict(StorageError):
     """Somebody else changed it meanwhile; nothing was changed. Read again, decide again."""
 
 
+class Moved(Conflict):
+    """What it was judged by has changed meanwhile: judge again."""
+
+
 class NotFound(StorageError):
     """What was named is not there."""
 
@@ -161,7 +165,7 @@ class HostStorage(Protocol):
         """The version."""
 
     def update_host(self, name: str, change: HostChange, actor: Actor, why: str, now: int) -> int:
-        """The version, 0 if nothing changed."""
+        """The version, 0 if nothing changed. Raises Moved; Conflict for addresses of others."""
 
     def administrators(self) -> Sequence[AdministratorRow]: ...
 
@@ -178,7 +182,8 @@ class PolicyStorage(Protocol):
     def apply(
         self, changes: DocumentChanges, expected: int, actor: Actor, why: str, now: int
     ) -> Head:
-        """The next revision. expected: the revision that `changes` starts from. Raises Conflict."""
+        """The next revision. expected: the revision that `changes` starts from. Raises Conflict,
+        Moved."""
 
     def documents(self, revision: int | None = None) -> Sequence[DocumentRow]:
         """Raises NotFound."""

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 from agent.edge import clock
 from controller.bounds import OutOfBounds
 from controller.config import ControllerConfig
-from controller.records import Actor, Labels
+from controller.records import Actor, Labels, LabelsJudged
 from controller.revising import Reviser
 from controller.roles import REQUIRED, may
 from controller.services.callers import (
@@ -36,6 +36,8 @@ from controller.storage import Conflict, NotFound, Refused, Storage, StorageErro
 
 T = TypeVar("T")
 READY_SECONDS = 10.0
+TRIES = 3
+"""To decide a change again, if somebody else came first."""
 _SHOWN = 200
 """Of what a refused call was about, in the audit log."""
 
@@ -127,14 +129,15 @@ class Calls:
 
     async def _refuse_ties(
         self, context: Context, host: str, before: Labels, after: Labels
-    ) -> None:
-        """Two workloads that may not run on one host by the labels that it has, may by these."""
+    ) -> LabelsJudged:
+        """If two workloads that may not run on one host by the labels that it has, may by these."""
         find = self._reviser.ties_by_labels
-        ties = await self._ask(context, find, host, before, after, now(), on=self._writer)
+        judged, ties = await self._ask(context, find, host, before, after, now(), on=self._writer)
         if ties:
             more = f"; and {len(ties) - 1} more" if len(ties) > 1 else ""
             sentence = f"with these labels {min(ties).message}{more}"
             await refuse(context, Code.FAILED_PRECONDITION, "TIE", sentence)
+        return judged
 
     async def _ready(self, context: Context) -> None:
         """The fleet is loaded here, up to the store's newest version."""

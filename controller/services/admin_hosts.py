@@ -5,17 +5,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 from agent.pb import admin_pb2 as pb
 from controller import bounds
 from controller.bounds import OutOfBounds
-from controller.records import HostChange, HostQuery, HostRow, HostState, Target
+from controller.records import (
+    Actor,
+    HostChange,
+    HostQuery,
+    HostRow,
+    HostState,
+    LabelsJudged,
+    Target,
+)
 from controller.services import admin_facts
-from controller.services.admin_calls import Calls, Reasons, now, person, within_bounds
+from controller.services.admin_calls import (
+    TRIES,
+    Calls,
+    Reasons,
+    now,
+    person,
+    refuse_error,
+    within_bounds,
+)
 from controller.services.admin_pages import shrunk
 from controller.services.callers import Code, Context
-from controller.storage import Conflict, NotFound
+from controller.storage import Conflict, Moved, NotFound, StorageError
 
 _TAKEN: Reasons = {Conflict: (Code.FAILED_PRECONDITION, "ADDRESS_TAKEN")}
 
@@ -119,16 +136,35 @@ class HostCalls(Calls):
             name = bounds.name(request.name, "name")
             why = bounds.why(request.why, required=False)
             change = _host_change(request)
+        version = await self._updated(context, name, change, who.actor, why)
+        row = await self._ask(context, self._host, name)
+        return pb.UpdateHostResponse(host=(await self._shown(context))(row), version=version)
+
+    async def _updated(
+        self, context: Context, name: str, change: HostChange, who: Actor, why: str
+    ) -> int:
+        """Judged again if policy or the host's labels have changed meanwhile."""
+        for left in reversed(range(TRIES)):
+            judged = await self._judged(context, name, change)
+            arguments = (name, replace(change, judged=judged), who, why, now())
+            try:
+                return await asyncio.to_thread(self._storage.update_host, *arguments)
+            except Moved as error:
+                if not left:
+                    await refuse_error(context, error)
+            except StorageError as error:
+                await refuse_error(context, error, _TAKEN)
+        raise AssertionError("the last attempt returns or ends the call")
+
+    async def _judged(self, context: Context, name: str, change: HostChange) -> LabelsJudged | None:
+        """Of the labels that it will have, if they are others; ends the call if they may not be."""
         row = await self._ask(context, self._host, name)
         async with within_bounds(context):
             kept = {k: v for k, v in row.labels.items() if k not in change.remove_labels}
             labels = bounds.labels({**kept, **change.set_labels})
-        if labels != row.labels:
-            await self._refuse_ties(context, name, row.labels, labels)
-        update = self._storage.update_host
-        version = await self._change(context, update, who.actor, why, name, change, reasons=_TAKEN)
-        row = await self._ask(context, self._host, name)
-        return pb.UpdateHostResponse(host=(await self._shown(context))(row), version=version)
+        if labels == row.labels:
+            return None
+        return await self._refuse_ties(context, name, row.labels, labels)
 
 
 def _states(values: object) -> frozenset[HostState]:

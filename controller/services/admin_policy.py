@@ -17,15 +17,13 @@ from controller.bounds import OutOfBounds
 from controller.records import Actor
 from controller.revising import Decided, Way
 from controller.services import admin_changes
-from controller.services.admin_calls import Calls, Tools, now, refuse_error, within_bounds
+from controller.services.admin_calls import TRIES, Calls, Tools, now, refuse_error, within_bounds
 from controller.services.admin_upload import Upload, receive
 from controller.services.callers import Code, Context, refuse
 from controller.storage import Conflict, StorageError
 
 AT_ONCE = 2
 """Uploads that are held at one time, of those who change and of those who only ask."""
-_TRIES = 3
-"""For who does not care which revision was the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,7 @@ class PolicyCalls(Calls):
         self, context: Context, change: Change, who: Actor, why: str
     ) -> pb.ApplyResponse:
         """Decided again if somebody else came first, unless a revision was expected."""
-        tries = 1 if change.expected else _TRIES
+        tries = 1 if change.expected else TRIES
         for left in reversed(range(tries)):
             decided, head = await self._decided(context, change, self._writer), None
             if decided.changes is not None:

@@ -17,10 +17,11 @@ from controller.records import (
     HostQuery,
     HostRow,
     HostState,
+    LabelsJudged,
     Page,
     Paged,
 )
-from controller.storage import NotFound, Refused
+from controller.storage import Moved, NotFound, Refused
 from controller.store import hostsql, rows
 from controller.store.database import Database
 from controller.store.tables import administrators, certificates, host_seen
@@ -84,6 +85,8 @@ class HostMethods:
     def update_host(self, name: str, change: HostChange, actor: Actor, why: str, now: int) -> int:
         with self._db.writing(now) as writer:
             host = hostsql.living(writer.connection, name)
+            if change.judged not in (None, LabelsJudged(writer.head.revision, host.labels)):
+                raise Moved(f"host {name} has other labels by now, or policy has changed")
             values = _changed(host, change)
             addresses = _addresses(host, change)
             if not values and addresses == host.addresses:

@@ -17,18 +17,27 @@ from controller.records import (
     DocumentRow,
     FleetSettings,
     Head,
+    HostsJudged,
     Page,
     Paged,
     QuarantineRow,
     RevisionRow,
     Target,
 )
-from controller.storage import Conflict, NotFound, Refused
+from controller.storage import Conflict, Moved, NotFound, Refused
 from controller.store import allocating, hostsql, rows
 from controller.store.allocating import Allocated
 from controller.store.database import EMPTY, Database
 from controller.store.documentsql import newest_documents
-from controller.store.tables import audit, documents, fleet, quarantines, revisions
+from controller.store.tables import (
+    audit,
+    documents,
+    fleet,
+    hosts,
+    quarantines,
+    revisions,
+    versions,
+)
 from controller.store.writer import CONTROLLER, Writer
 
 MOST_QUARANTINES = 1000
@@ -48,6 +57,8 @@ class PolicyMethods:
             connection, old = writer.connection, writer.head.revision
             if old != expected:
                 raise Conflict(f"the newest revision is {old}, not {expected}; read again")
+            if changes.judged is not None:
+                _refuse_other_labels(connection, changes.judged)
             stored = self._allocated.numbers(connection, old)
             count = _count_after(connection, changes, old)
             number = writer.revision()
@@ -180,6 +191,16 @@ def _page(
     found = connection.execute(query.order_by(number.desc()).limit(page.size + 1)).all()
     shown = found[: page.size]
     return shown, str(getattr(shown[-1], number.name)) if len(found) > page.size else ""
+
+
+def _refuse_other_labels(connection: Connection, judged: HostsJudged) -> None:
+    """Raises Moved."""
+    newer = (versions.c.version > judged.version, versions.c.cause == Cause.HOST.value)
+    changed = hosts.c.name.in_(select(versions.c.object).where(*newer))
+    query = select(hosts.c.name, hosts.c.labels).where(changed, ~hosts.c.revoked)
+    for name, labels in connection.execute(query):
+        if judged.labels.get(name) != labels:
+            raise Moved(f"host {name} has other labels by now; read again")
 
 
 def _count_after(connection: Connection, changes: DocumentChanges, revision: int) -> int:

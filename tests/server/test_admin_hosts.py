@@ -175,56 +175,6 @@ def test_what_is_changed_of_a_host_comes_to_its_stream_and_to_others(
     assert not operator("GetHost", name="a").addresses_fixed
 
 
-TIED = """
----
-kind: Workload
-name: late
-segment: front
-match: [{user: web, host: {late: 'yes'}}]
----
-kind: Workload
-name: early
-segment: front
-match: [{group: web, host: {early: 'yes'}}]
-"""
-
-
-def test_labels_by_which_workloads_would_tie_are_refused_as_apply_refuses_the_tie(
-    operator: Administrator, hosts: Hosts
-) -> None:
-    hosts.enrol("a", "192.0.2.1", {"early": "yes"})
-    operator.policy(POLICY + TIED)
-    refused = operator.refused("UpdateHost", name="a", set_labels={"late": "yes"})
-    assert (refused.code, refused.reason) == (Code.FAILED_PRECONDITION, "TIE")
-    assert "a tie: Workload late and Workload early" in refused.text
-    assert "on host a: make one of them more specific or tell their hosts apart" in refused.text
-    assert operator("GetHost", name="a").host.labels == {"early": "yes"}, "nothing was changed"
-    moved = {"remove_labels": ["early"], "set_labels": {"late": "yes"}}
-    assert operator("UpdateHost", name="a", **moved).version
-    hosts.enrol("b", "192.0.2.2", {"early": "yes", "late": "yes"})
-    assert operator("UpdateHost", name="b", set_labels={"zone": "x"}).version, "it came so"
-    operator("RevokeHost", name="b", why="w")
-    operator.policy(POLICY, prune=True)
-
-
-def test_token_by_whose_labels_workloads_would_tie_is_not_made(
-    operator: Administrator, hosts: Hosts
-) -> None:
-    operator.policy(POLICY + TIED)
-    both, before = {"early": "yes", "late": "yes"}, operator("ListTokens")
-    refused = operator.refused("CreateToken", host=pb.HostGrant(name="a", labels=both))
-    assert (refused.code, refused.reason) == (Code.FAILED_PRECONDITION, "TIE")
-    assert "on host a: make one of them more specific" in refused.text
-    assert operator("ListTokens") == before, "nothing was made"
-    hosts.enrol("a", "192.0.2.1", both)
-    again = pb.HostGrant(name="a", labels=both, replace=True)
-    assert operator("CreateToken", host=again).token, "those it has already"
-    operator("RevokeHost", name="a", why="w")
-    fresh = operator.refused("CreateToken", host=pb.HostGrant(name="a", labels=both))
-    assert fresh.reason == "TIE"
-    operator.policy(POLICY, prune=True)
-
-
 MANY = {f"l{n}": "x" for n in range(65)}
 WRONG: dict[str, tuple[str, dict[str, Any]]] = {
     "many labels": ("UpdateHost", {"set_labels": MANY}),

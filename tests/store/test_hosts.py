@@ -15,13 +15,23 @@ from controller.records import (
     HostQuery,
     HostRow,
     HostState,
+    LabelsJudged,
     Page,
     Seen,
     Target,
 )
-from controller.storage import Conflict, NotFound, Refused
+from controller.storage import Conflict, Moved, NotFound, Refused
 from controller.store import SqlStorage
-from tests.store.making import NOW, OPERATOR, addresses, certify, join, login
+from tests.store.making import (
+    NOW,
+    OPERATOR,
+    addresses,
+    certify,
+    changes,
+    document,
+    join,
+    login,
+)
 
 
 def _host(storage: SqlStorage, name: str = "web-1") -> HostRow:
@@ -51,6 +61,23 @@ def test_revocation_ends_certificates_addresses_and_the_quarantine(storage: SqlS
     with pytest.raises(NotFound):
         storage.revoke_host("web-1", OPERATOR, "again", NOW)
     assert join(storage, "web-1", now=NOW + 1).number > host.number, "numbers are never reused"
+
+
+def test_labels_are_refused_that_were_judged_by_something_else(storage: SqlStorage) -> None:
+    labels = join(storage, "web-1", labels={"a": "1"}).labels
+
+    def change(revision: int) -> int:
+        judged = LabelsJudged(revision, labels)
+        more = HostChange(set_labels={"a": "2"}, judged=judged)
+        return storage.update_host("web-1", more, OPERATOR, "w", NOW)
+
+    storage.apply(changes(document("a")), 0, OPERATOR, "w", NOW)
+    with pytest.raises(Moved):
+        change(0)
+    assert change(1)
+    with pytest.raises(Moved):
+        change(1)
+    assert _host(storage).labels == {"a": "2"}
 
 
 def test_a_change_bumps_the_record_if_the_record_shows_it(storage: SqlStorage) -> None:

@@ -15,13 +15,15 @@ from controller.records import (
     DocumentChanges,
     FleetSettings,
     Head,
+    HostChange,
+    HostsJudged,
     Page,
     Target,
 )
-from controller.storage import Conflict, NotFound, Refused, Unavailable
+from controller.storage import Conflict, Moved, NotFound, Refused, Unavailable
 from controller.store import SqlStorage
 from controller.store.database import Database
-from tests.store.making import NOW, OPERATOR, changes, document, join
+from tests.store.making import NOW, OPERATOR, addresses, changes, document, join
 
 
 def _texts(storage: SqlStorage, revision: int | None = None) -> dict[str, str]:
@@ -75,6 +77,30 @@ def test_apply_refuses_what_does_not_start_from_the_newest(storage: SqlStorage) 
     with pytest.raises(Conflict, match="Allow/c is not in revision 1"):
         storage.apply(changes(deleted=(("Allow", "c"),)), 1, OPERATOR, "w", NOW)
     assert (storage.head(), storage.audit(0, Page())) == before
+
+
+def test_apply_refuses_what_was_judged_by_other_labels(storage: SqlStorage) -> None:
+    labels = join(storage, "web-1", "192.0.2.7", labels={"role": "web"}).labels
+    judged = HostsJudged(storage.head().version, {"web-1": labels})
+
+    def apply() -> None:
+        revision = storage.head().revision
+        what = replace(changes(document("a", str(revision))), judged=judged)
+        storage.apply(what, revision, OPERATOR, "w", NOW)
+
+    moved = HostChange(addresses=addresses("192.0.2.8"))
+    storage.update_host("web-1", moved, OPERATOR, "w", NOW)
+    apply()
+    join(storage, "web-2")
+    with pytest.raises(Moved, match="host web-2 has other labels"):
+        apply()
+    storage.revoke_host("web-2", OPERATOR, "w", NOW)
+    apply()
+    storage.update_host("web-1", HostChange(set_labels={"a": "b"}), OPERATOR, "w", NOW)
+    before = storage.head()
+    with pytest.raises(Moved, match="host web-1 has other labels"):
+        apply()
+    assert storage.head() == before
 
 
 def test_numbers_are_given_once_and_kept(storage: SqlStorage, other: SqlStorage) -> None:
