@@ -239,11 +239,14 @@ def resume(path: Path) -> None:
         if not place.pins.programs.is_dir():
             what = f"the instance {config.instance} is not loaded"
             _end(f"{what}: start it with `cordon-agent run`", FAILED)
-        removal.resume(place.pins, place.root)
+        trouble = removal.resume(place.pins, place.root)
     except (BpfError, OSError) as error:
         _fail(error)
     _record("resumed by an administrator", config)
     click.echo(f"Attached {hooks.attached(place.pins)} hooks of instance {config.instance}.")
+    if trouble:
+        what = "services that began to listen meanwhile answer without proof of who they are"
+        click.echo(f"cordon-agent: {what} until they are restarted: {trouble}", err=True)
 
 
 @cordon_agent.command()

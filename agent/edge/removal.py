@@ -31,8 +31,10 @@ def suspend(config: Config) -> int:
     return _unpin(link for link in _in(pins.links) if link.name not in following)
 
 
-def resume(pins: Pins, cgroup: Path) -> None:
-    """Raises BpfError; what was attached before stays attached then, and it stays suspended.
+def resume(pins: Pins, cgroup: Path) -> str:
+    """Why services that began to listen meanwhile will answer without a tag, or nothing.
+
+    Raises BpfError; what was attached before stays attached then, and it stays suspended.
 
     Sockets that were opened meanwhile get their process's identity first, as at a start of the
     agent: else their next packet would be judged as `host`'s.
@@ -40,9 +42,10 @@ def resume(pins: Pins, cgroup: Path) -> None:
     with contextlib.closing(ProcessMaps(pins.maps)) as processes:
         sockets = adopter.walk(processes.all(), pins.maps)
         tags = adoption.plan(sockets, processes.all(), complete=True)
-    adopter.tag(tags, adoption.namespaces_of_listeners(tags), pins)
+    tagged = adopter.tag(tags, adoption.namespaces_of_listeners(tags), pins)
     hooks.attach(pins, cgroup)
     clear_suspended(pins)
+    return tagged.trouble
 
 
 def uninstall(config: Config) -> int:
