@@ -131,7 +131,7 @@ class Agent:
                 return self._roster.on_hashed(event)
             case events.ProcessesWalked():
                 return self._on_walked(event)
-            case events.ProcessesNotWalked():
+            case events.NotWalked():
                 return self._roster.on_not_walked(event)
             case events.SocketsWalked():
                 return self._on_sockets(event)
@@ -247,6 +247,8 @@ class Agent:
 
     def _on_sockets(self, event: events.SocketsWalked) -> list[Command]:
         """Tag what must be tagged; then attach if that is still due, else the start is done."""
+        if event.complete:
+            self._roster.on_all_seen()
         tags = adoption.plan(event.sockets, event.entries, complete=event.complete)
         commands: list[Command] = []
         if tags:

@@ -215,8 +215,9 @@ class ProcessesWalked(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessesNotWalked(Event):
-    """We lacked the descriptors or the memory to look at processes: of none is anything known."""
+class NotWalked(Event):
+    """We lacked the descriptors or the memory to look at processes, or at their sockets: of none is
+    anything known."""
 
     reason: str
 

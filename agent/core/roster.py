@@ -108,10 +108,14 @@ class Roster:
         self._missed |= event.again
         return tagging.tag_unreadable(event)
 
-    def on_not_walked(self, event: events.ProcessesNotWalked) -> list[Command]:
+    def on_not_walked(self, event: events.NotWalked) -> list[Command]:
         told, self._blind, self._missed = self._blind, True, True
         message = "cannot look at processes, will retry at the next tick"
         return [] if told else [Log(Level.WARNING, message, (("reason", event.reason),))]
+
+    def on_all_seen(self) -> None:
+        """Processes and their sockets."""
+        self._blind = False
 
     def look_again(self) -> list[Command]:
         """Some time has passed: there may be enough again of what we lacked."""
@@ -137,7 +141,6 @@ class Roster:
     def on_walked(self, event: events.ProcessesWalked) -> tuple[list[Command], bool]:
         """What to do, and whether this was the last walk of its row."""
         adopting, self._adopting = self._adopting, False
-        self._blind = False
         identities: dict[int, int] = {}
         hashes: list[Command] = []
         warnings: list[Command] = []

@@ -23,6 +23,7 @@ from agent.edge import foreign_sockets, hooks, links, namespaces
 from agent.edge.hooks import Pins
 from agent.edge.libbpf import BpfError
 from agent.edge.maps import BpfMap
+from agent.edge.scarcity import is_scarcity, vanishing
 
 MAX_SOCKETS = 1_000_000
 """Of one walk; the rest stays as the kernel side treats what it does not know."""
@@ -37,12 +38,15 @@ class Tagged:
 
 
 def walk(pids: Iterable[int], maps: Path) -> list[SocketFacts]:
-    """Every inet socket of these processes, once, with all who hold it."""
+    """Every inet socket of these processes, once, with all who hold it.
+
+    Raises OSError if we lack descriptors to look: then of none is anything known.
+    """
     found: dict[str, SocketFacts] = {}
     others: set[str] = set()
     with BpfMap.open_pinned(maps / "sockets") as states:
         for pid in pids:
-            with contextlib.suppress(OSError, ValueError, IndexError):
+            with vanishing(), contextlib.suppress(ValueError, IndexError):
                 _walk_one(pid, states, found, others)
             if len(found) >= MAX_SOCKETS:
                 break
@@ -58,7 +62,7 @@ def _walk_one(pid: int, states: BpfMap, found: dict[str, SocketFacts], others: s
             if known is not None:
                 found[target] = replace(known, holders=(*known.holders, holder))
             elif target not in others:
-                with contextlib.suppress(OSError), foreign_sockets.copy(pidfd, number) as copy:
+                with vanishing(), foreign_sockets.copy(pidfd, number) as copy:
                     if foreign_sockets.is_inet(copy):
                         found[target] = _facts(copy, holder, states)
                     else:
@@ -88,17 +92,19 @@ def _facts(copy: socket.socket, holder: Holder, states: BpfMap) -> SocketFacts:
 
 def tag(tags: Iterable[SocketTag], listening: Mapping[int, int], pins: Pins) -> Tagged:
     """Write the states; then let the listeners of these namespaces (a process in each) answer
-    with a tag."""
+    with a tag. Raises OSError if we lack descriptors for that."""
     count = 0
     with BpfMap.open_pinned(pins.maps / "sockets") as states:
         for one in tags:
-            with contextlib.suppress(OSError):
+            with vanishing():
                 count += _tag(one, states)
     trouble = ""
     for pid in listening.values():
         try:
             _arm_listeners(pid, pins.programs / hooks.LISTENERS.function)
-        except (BpfError, OSError) as error:
+        except OSError as error:
+            if is_scarcity(error):
+                raise
             trouble = str(error)
     return Tagged(count, trouble)
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from agent.core.abi import SOCKET_STATE, SocketState
 from agent.edge.libbpf import BpfError
 from agent.edge.maps import BpfMap
+from agent.edge.scarcity import vanishing
 
 _PIDFD_GETFD = 438
 """The same number on every architecture (include/uapi/asm-generic/unistd.h)."""
@@ -40,11 +41,13 @@ def pidfd(pid: int) -> Iterator[int]:
 
 
 def descriptors(pid: int) -> Iterator[tuple[int, str]]:
-    """(number, "socket:[inode]") of every socket that the process has open, of any family."""
-    try:
+    """(number, "socket:[inode]") of every socket that the process has open, of any family.
+
+    Raises OSError if we lack descriptors to look.
+    """
+    numbers: list[str] = []
+    with vanishing():
         numbers = os.listdir(f"/proc/{pid}/fd")
-    except OSError:
-        return
     for number in numbers:
         with contextlib.suppress(OSError):
             target = os.readlink(f"/proc/{pid}/fd/{number}")

@@ -9,9 +9,8 @@ was found is kept, so that there is a walk only when something new listens.
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +21,7 @@ from agent.edge import foreign_sockets, proc_net
 from agent.edge.libbpf import BpfError
 from agent.edge.maps import BpfMap
 from agent.edge.proc_net import Waiting
-from agent.edge.scarcity import is_scarcity
+from agent.edge.scarcity import is_scarcity, vanishing
 
 NOBODYS_LOOKS = 6
 """For how many looks a socket that no process of ours holds is not searched for again: it is the
@@ -108,7 +107,7 @@ class Listeners:
         owners: dict[int, int] = {}
         for inode, (pid, number) in self._held.items():
             if pid in processes:
-                with _vanishing():
+                with vanishing():
                     owner = _local(pid, number, inode, states)
                     if owner is not None:
                         owners[inode] = owner or processes[pid].identity
@@ -121,7 +120,7 @@ def _waiting(processes: Iterable[int]) -> dict[int, Waiting]:
     found: dict[int, Waiting] = {}
     read: set[int] = set()
     for pid in processes:
-        with _vanishing():
+        with vanishing():
             namespace = os.stat(f"/proc/{pid}/ns/net").st_ino
             if namespace not in read:
                 found |= {one.inode: one for one in proc_net.waiting(pid, clients)}
@@ -150,13 +149,3 @@ def _local(pid: int, number: int, inode: int, states: BpfMap) -> int | None:
             return None
         state = foreign_sockets.kernel_state(copy, states)
         return state.local if state is not None else int(Identity.NONE)
-
-
-@contextlib.contextmanager
-def _vanishing() -> Iterator[None]:
-    """Processes and sockets end while we look; that we lack descriptors is another matter."""
-    try:
-        yield
-    except OSError as error:
-        if is_scarcity(error):
-            raise

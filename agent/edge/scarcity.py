@@ -7,10 +7,23 @@ asked about again later.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+from collections.abc import Iterator
 
 _SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
 
 
 def is_scarcity(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in _SCARCE
+
+
+@contextlib.contextmanager
+def vanishing() -> Iterator[None]:
+    """Processes and sockets end while we look, and that is no error; that we lack descriptors is
+    one."""
+    try:
+        yield
+    except OSError as error:
+        if is_scarcity(error):
+            raise

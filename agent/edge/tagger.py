@@ -26,7 +26,7 @@ from agent.core.events import (
     ExecutableHashed,
     FactsNotRead,
     FactsRead,
-    ProcessesNotWalked,
+    NotWalked,
     ProcessesWalked,
     ProcessReport,
     ProcessReported,
@@ -39,6 +39,7 @@ from agent.edge.hooks import Pins
 from agent.edge.maps import MapFull
 from agent.edge.process_maps import ProcessMaps
 from agent.edge.procfs import FactsUnreadable, ProcessGone, ProcessReader, Scarce
+from agent.edge.scarcity import is_scarcity
 
 
 class Tagger:
@@ -108,13 +109,16 @@ class Tagger:
         try:
             seen, living = self._reader.walk(command.interest)
         except Scarce as error:
-            return ProcessesNotWalked(str(error))
+            return NotWalked(str(error))
         return ProcessesWalked(seen, living, actual, clock.monotonic_ns())
 
     def walk_sockets(self, command: WalkSockets) -> Event:
         """The entries last: what a process is when its sockets have been seen."""
         pids = self._maps.all() if command.pid is None else (command.pid,)
-        sockets = adopter.walk(pids, self._pins.maps)
+        try:
+            sockets = adopter.walk(pids, self._pins.maps)
+        except OSError as error:
+            return _not_walked(error)
         entries = self._entries_for(sockets, command.pid)
         return SocketsWalked(tuple(sockets), entries, command.pid is None)
 
@@ -126,8 +130,17 @@ class Tagger:
         return {owner: entry for owner, entry in found if entry is not None}
 
     def tag_sockets(self, command: TagSockets) -> Event:
-        tagged = adopter.tag(command.tags, command.namespaces, self._pins)
+        try:
+            tagged = adopter.tag(command.tags, command.namespaces, self._pins)
+        except OSError as error:
+            return _not_walked(error)
         return SocketsTagged(tagged.count, tagged.trouble)
+
+
+def _not_walked(error: OSError) -> Event:
+    if not is_scarcity(error):
+        raise error
+    return NotWalked(str(error))
 
 
 def _not_read(

@@ -68,7 +68,7 @@ class World:
         self.published: list[Published] = []
         self._started = 0
         self.too_large: set[int] = set()
-        self.load_fails = self.attach_fails = False
+        self.load_fails = self.attach_fails = self.sockets_scarce = False
         hasher = Hasher(HashCache(), lambda _hashed: None)  # no policy here asks for a hash
         self.tagger = Tagger(self.reader, self.kernel.maps, hasher, Pins(Path("/nowhere")))
         self._known: dict[bytes, Published] = {}
@@ -222,7 +222,7 @@ class World:
             case commands.ForgetExecutables():
                 self.kernel.maps.forget_executables()
             case commands.WalkSockets(pid=int()):
-                return [events.SocketsWalked((), self.kernel.maps.all(), complete=False)]
+                return [self._walk_sockets(complete=False)]
             case commands.FeedWatchdog():
                 assert self.kernel.attached, "the watchdog is fed before anything is attached"
             case commands.SetObserve():
@@ -269,7 +269,7 @@ class World:
                 self.walked_attached |= self.kernel.attached
                 return self.tagger.walk(job)
             case commands.WalkSockets():
-                return events.SocketsWalked((), self.kernel.maps.all(), complete=True)
+                return self._walk_sockets(complete=True)
             case commands.Verify():
                 return events.Verified(() if self.kernel.attached else ("every hook",))
             case commands.SweepExecutables():
@@ -278,6 +278,11 @@ class World:
                 self.cache = self._known[job.content]
                 return None
         raise AssertionError(f"Unexpected command: {job}")
+
+    def _walk_sockets(self, *, complete: bool) -> Event:
+        if self.sockets_scarce:
+            return events.NotWalked("Too many open files")
+        return events.SocketsWalked((), self.kernel.maps.all(), complete)
 
     def _read(self, source: Source, held: Held | None) -> Event:
         found = self.cache if source is Source.CACHE else self.file

@@ -173,6 +173,26 @@ def test_start_without_descriptors_goes_on_once_there_are() -> None:
     assert (world.ready, world.kernel.maps.all()[1].identity) == (1, BY_PATH[0])
 
 
+def test_sockets_that_could_not_be_looked_at_are_looked_at_once_there_are_descriptors() -> None:
+    world = World()
+    world.exec(facts(1))
+    world.sockets_scarce = True
+    world.publish(BY_PATH)
+    for _ in range(3):
+        world.settle()
+        assert (world.ready, world.stopped) == (0, None), "their sockets may be anybody's"
+        world.tick(5.0)
+    told = [said.message for said in world.logged if "cannot look at processes" in said.message]
+    assert len(told) == 1, "once for the whole time"
+    world.sockets_scarce = False
+    world.settle()
+    assert world.ready == 1
+    walks = world.given.count("WalkSockets")
+    world.tick(5.0)
+    world.settle()
+    assert world.given.count("WalkSockets") == walks, "nobody is left to be looked at"
+
+
 def test_walk_without_descriptors_forgets_nobody() -> None:
     world = World()
     world.publish(BY_PATH)
