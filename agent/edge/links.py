@@ -262,27 +262,31 @@ class LinkSet:
                     raise
                 path.unlink()  # somebody detached it: there is nothing to swap
         fd = link_create_cgroup(wanted.program_fd, self._cgroup_fd, wanted.attach_type)
-        return _keep_new(fd, path)
+        _pin_new(fd, path)
+        return _Step(lambda: path.unlink(missing_ok=True), lambda: None)
 
     def _attach_tracepoint(self, wanted: Attachment, path: Path) -> _Step:
-        if _runs(path, wanted.program_fd):
-            return _Step(lambda: None, lambda: None)  # 6.1 refuses the same one twice, EEXIST
-        fd = raw_tracepoint_open(wanted.program_fd, wanted.tracepoint)
-        if not path.exists():
-            return _keep_new(fd, path)
-        old = obj_get(path)
+        """6.1 refuses a program that is attached already (EEXIST), and lets go of it only some time
+        after a pin is gone: so a link is left alone that runs it, or taken over from who was killed
+        before it was in its place."""
         fresh = path.with_name(path.name + "_new")
-        fresh.unlink(missing_ok=True)
-        try:
-            obj_pin(fd, fresh)
-            failpoint.reached("attach.before-swap")
+        if _runs(path, wanted.program_fd):
+            fresh.unlink(missing_ok=True)
+            return _Step(lambda: None, lambda: None)
+        if not _runs(fresh, wanted.program_fd):
+            fresh.unlink(missing_ok=True)
+            _pin_new(raw_tracepoint_open(wanted.program_fd, wanted.tracepoint), fresh)
+        if not path.exists():
             fresh.rename(path)
+            return _Step(lambda: path.unlink(missing_ok=True), lambda: None)
+        old = obj_get(path)
+        try:
+            failpoint.reached("attach.before-swap")
         except BpfError:
             os.close(old)
-            fresh.unlink(missing_ok=True)
+            fresh.unlink()
             raise
-        finally:
-            os.close(fd)
+        fresh.rename(path)
         failpoint.reached("attach.after-swap")
 
         def back() -> None:
@@ -303,13 +307,12 @@ def _runs(path: Path, program_fd: int) -> bool:
         os.close(link)
 
 
-def _keep_new(fd: int, path: Path) -> _Step:
+def _pin_new(fd: int, path: Path) -> None:
     try:
         failpoint.reached("attach.before-pin")
         obj_pin(fd, path)
     finally:
         os.close(fd)
-    return _Step(lambda: path.unlink(missing_ok=True), lambda: None)
 
 
 def _swap(path: Path, program_fd: int) -> _Step:

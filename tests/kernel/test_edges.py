@@ -229,6 +229,50 @@ def test_detached_link_is_made_anew_where_it_was_to_be_swapped(link_lab: LinkLab
     assert link_lab.running() == [new] * 3
 
 
+def test_tracepoint_link_of_a_start_that_was_killed_is_taken_over(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux 6.1 does not attach the same program once more."""
+    folder = lab["a"].pins
+    old, new = (
+        libbpf.prog_load(int(ProgramType.RAW_TRACEPOINT), PASS, name, "GPL", 0)
+        for name in ("old", "new")
+    )
+
+    def attach_one(program: int) -> None:
+        LinkSet(folder, -1).attach([Attachment("fork", program, None, "sched_process_fork")])
+        assert [pin.name for pin in folder.iterdir()] == ["fork"]
+        link = links.obj_get(folder / "fork")
+        assert links.link_program_id(link) == links.program_id(program)
+        os.close(link)
+
+    def refuse(program_fd: int, name: str) -> int:
+        raise BpfError(errno.EEXIST, name)
+
+    attach_one(old)
+    assert _left(folder, new)
+    attach_one(old)
+    wait_until(lambda: _left(folder, new), "the kernel let go of it, and takes it again")
+    with monkeypatch.context() as patched:
+        patched.setattr(links, "raw_tracepoint_open", refuse)
+        attach_one(new)
+    for fd in (old, new):
+        os.close(fd)
+
+
+def _left(folder: Path, program: int) -> bool:
+    """What one leaves that is killed before its new link is in its place."""
+    try:
+        link = links.raw_tracepoint_open(program, "sched_process_fork")
+    except BpfError as error:
+        if error.errno != errno.EEXIST:
+            raise
+        return False
+    links.obj_pin(link, folder / "fork_new")
+    os.close(link)
+    return True
+
+
 @pytest.fixture
 def request_(lab: Lab) -> loader.LoadRequest:
     return loader.LoadRequest(pins=lab.bpf / "cordon" / "a", bpffs=lab.bpf)

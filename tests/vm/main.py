@@ -35,6 +35,7 @@ _ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "CORDON_LAB_PATIENCE": os.environ.get("CORDON_LAB_PATIENCE", "8"),
     "CORDON_SWITCHES": os.environ.get("CORDON_SWITCHES", "20"),
+    "CORDON_CONNECTIONS": os.environ.get("CORDON_CONNECTIONS", "500"),
 }
 _COMPILE = (
     ".venv/bin/python",
