@@ -28,6 +28,7 @@ FEW_TESTS = (
         "test_kernel_offsets_are_all_there_and_differ",
         "test_links_are_made_swapped_and_removed",
         "test_failed_swap_leaves_the_old_set",
+        "test_tracepoint_link_of_a_start_that_was_killed_is_taken_over",
     ),
     f"{_KERNEL}test_tag_vectors.py",
     f"{_KERNEL}test_handshake.py",
