@@ -6,7 +6,6 @@
 // such option and answer EINVAL: there the services must be restarted before their peers can know
 // them.
 
-#define SOL_TCP 6
 #define TCP_BPF_SOCK_OPS_CB_FLAGS 1008
 
 // struct bpf_iter__tcp

@@ -11,6 +11,7 @@
 #define SKB_DROP_QUIETLY 2 // egress: as if the network had lost it, so that TCP's own timer repeats
 #define ASK -1
 
+#define SOL_TCP 6
 #define TCP_STATE_SYN_SENT 2
 #define TCP_STATE_LISTEN 10
 

@@ -107,6 +107,7 @@ class SocketFlag(IntFlag):
     LISTENS = 0x4
     ADOPTED = 0x8
     SILENT = 0x10
+    REPEATS = 0x20
     RESETS = 0x80
 
 

@@ -7,7 +7,9 @@ test_agent_faults.py.
 
 from __future__ import annotations
 
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -22,6 +24,7 @@ from tests.kernel.world import BASE, PORT, World
 from tests.lab import LabHost, Puppet, wait_until
 from tests.lab.cordon import AGENT, ROOT, Cordon, CordonHost, cordon
 from tests.lab.host import AGENT_UNIT
+from tests.lab.waiting import PATIENCE
 
 FAILED, BAD_INPUT = 1, 2
 
@@ -210,16 +213,22 @@ def restart(host: CordonHost) -> None:
     host.wait_ready()
 
 
+def connecting(world: World) -> list[str]:
+    """A program that the kernel cannot know, for it connects at once."""
+    seconds = 30 * PATIENCE
+    code = (
+        "import socket; "
+        f"socket.create_connection(('{world.b.v4}', {PORT}), {seconds}).close(); "
+        "print('connected')"
+    )
+    return ["/usr/bin/python3", "-I", "-S", "-c", code]
+
+
 def test_program_that_starts_while_there_is_no_agent_is_held_until_there_is_one(
     world: World,
 ) -> None:
     """It asks the kernel at once; who it is can only be told when the new agent has a policy."""
-    host = world.cordon["a"]
-    code = (
-        "import socket; "
-        f"socket.create_connection(('{world.b.v4}', {PORT}), 30).close(); print('connected')"
-    )
-    argv = ["/usr/bin/python3", "-I", "-S", "-c", code]
+    host, argv = world.cordon["a"], connecting(world)
     host.kill9()
     early = [host.lab.spawn(argv, "web.service") for _ in range(3)]
     host.start()
@@ -228,6 +237,19 @@ def test_program_that_starts_while_there_is_no_agent_is_held_until_there_is_one(
     for process in early:
         assert process.wait(timeout=30.0) == 0, process.output()
         assert process.output() == "connected\n"
+
+
+def test_program_is_held_for_longer_than_short_time_outs_would_last(world: World) -> None:
+    """By its own rules TCP gives up after six doublings of the first time-out, here 2.6 s."""
+    agent = world.cordon["a"].agent
+    assert agent is not None
+    agent.signal(signal.SIGSTOP)
+    early = world.a.spawn(connecting(world), "web.service")
+    time.sleep(4)
+    alive = early.alive
+    agent.signal(signal.SIGCONT)
+    assert alive, early.output()
+    assert early.wait(timeout=30.0) == 0, early.output()
 
 
 @pytest.fixture
