@@ -60,6 +60,7 @@ TESTS = (
         "test_live_connections_follow_every_switch",
         "test_connection_waiting_for_accept_is_judged_by_the_policy_in_force",
     ),
+    f"{_KERNEL}test_differential.py",
     *_of(
         "test_refusals",
         "test_refused_client_hears_connection_refused[v4]",
@@ -73,5 +74,5 @@ TESTS = (
         "test_postgres_that_drops_root_and_forks_per_connection",
     ),
 )
-"""And services older than the agent, suspension, forgeries and replays, switches of policy,
-refusals that are told, and real services."""
+"""And services older than the agent, suspension, forgeries and replays, switches of policy, random
+policies against the oracle, refusals that are told, and real services."""
