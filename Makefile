@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 PYTHON := .venv/bin/python
 C_FILES := $(wildcard bpf/*.c bpf/*.h bench/*.c)
-# In two processes. Kernel tests one by one, for they and what they wait for share one kernel.
+# In two processes; the others one by one, for they have processes of their own to wait for.
 UNIT := -n 2 --dist worksteal tests/unit
-STORE := -n 2 --dist loadfile tests/store tests/server tests/control
 
 .PHONY: help setup demo test test-vm test-vagrant unit store kernel systemd soak check format proto lock bench bench-fleet deb clean
 
@@ -22,7 +21,7 @@ unit: setup ## tests that need no root, in seconds
 	@$(PYTHON) -m pytest -q $(UNIT)
 
 store: setup ## the controller: its store on both databases, its server, its streams
-	@$(PYTHON) -m pytest -q $(STORE)
+	@$(PYTHON) -m pytest -q tests/store tests/server tests/control
 
 kernel: setup ## tests with real programs in the kernel (root)
 	@$(PYTHON) -m pytest -q tests/kernel

@@ -80,9 +80,11 @@ class Entrance:
 
     async def _greeted(self, context: Context, who: Caller, greeting: Greeting) -> Stream:
         desk, hello = self._publisher.desk, greeting.hello
-        if store_behind(hello, desk):  # or only this controller is
-            await self._catch_up(context)
         record = desk.record(who.name)
+        earlier = record is not None and record.host != hello.host
+        if earlier or store_behind(hello, desk):  # or only this controller is
+            await self._catch_up(context)
+            record = desk.record(who.name)
         if record is None:
             await refuse_revoked(context, who)
         stream = Stream(record.host, record.name, desk)

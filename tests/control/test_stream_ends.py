@@ -40,6 +40,22 @@ def test_a_host_that_was_enrolled_anew_ends_its_old_incarnation(storage: SqlStor
     run(storage, scenario)
 
 
+def test_a_host_that_comes_as_soon_as_it_was_enrolled_anew_is_known(storage: SqlStorage) -> None:
+    """Its controller has heard of an earlier host of that name only."""
+
+    async def scenario(made: Controller) -> None:
+        other = agent(storage, "b")
+        await in_sync(made, other)
+        storage.revoke_host("a", making.OPERATOR, "rebuilt", unix())
+        making.join(storage, "a", "10.0.0.1", labels={"role": "web"}, now=unix() + 1)
+        new = agent(storage)
+        await in_sync(made, new)
+        for each in (other, new):
+            await each.close()
+
+    run(storage, scenario)
+
+
 def test_a_name_that_enrols_anew_is_no_clone_of_what_it_was(storage: SqlStorage) -> None:
     async def scenario(made: Controller) -> None:
         before, address = [], made.address
