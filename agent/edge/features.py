@@ -29,6 +29,8 @@ class Helper(IntEnum):
     get_current_pid_tgid = 14
     get_current_uid_gid = 15
     skb_load_bytes = 26
+    setsockopt = 49
+    getsockopt = 57
     sock_ops_cb_flags_set = 59
     get_current_cgroup_id = 80
     sk_fullsock = 95
@@ -74,6 +76,8 @@ HELPERS: dict[ProgramType, tuple[Helper, ...]] = {
         Helper.map_lookup_elem,
         Helper.map_delete_elem,
         Helper.sock_ops_cb_flags_set,
+        Helper.getsockopt,
+        Helper.setsockopt,
         *_SOCKET,
         Helper.store_hdr_opt,
         Helper.reserve_hdr_opt,
@@ -100,6 +104,8 @@ _HELPER_LOST = {
     Helper.reserve_hdr_opt: "no connection would carry an identity",
     Helper.sk_storage_get: "sockets would have no identity",
     Helper.get_netns_cookie: "connections of different network namespaces could be confused",
+    Helper.getsockopt: "connections that are held would end early",
+    Helper.setsockopt: "connections that are held would end early",
     Helper.probe_read_kernel: "executables could not be told apart",
     Helper.get_current_ancestor_cgroup_id: "processes of other instances could not be left alone",
 }
