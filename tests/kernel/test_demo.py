@@ -26,9 +26,10 @@ RUN_SECONDS = 240
 
 @contextmanager
 def demo(output: IO[str], *prefix: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A running demo in a session of its own, and the name of its lab."""
+    """A running demo in a session of its own, and the name of its lab. It hears Ctrl-C also where
+    these tests run in a shell's background, and so without it."""
     process = subprocess.Popen(
-        [*prefix, *DEMO],
+        ["env", "--default-signal=INT", *prefix, *DEMO],
         cwd=ROOT,
         env=dict(os.environ),  # and not what a library of ours may have put beside it
         stdout=output,
