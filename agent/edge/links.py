@@ -4,6 +4,8 @@
 A link that is pinned outlives us. `BPF_LINK_UPDATE` swaps the program of a cgroup link with no gap;
 a raw tracepoint's link has no update, so there the new one is opened before the old one goes, and
 for a moment both run, which their idempotent writes allow.
+
+One long file: the calls are a line or two each, and the set that changes as one is made of them.
 """
 
 from __future__ import annotations
@@ -279,11 +281,10 @@ class LinkSet:
         if not path.exists():
             fresh.rename(path)
             return _Step(lambda: path.unlink(missing_ok=True), lambda: None)
-        old = obj_get(path)
         try:
             failpoint.reached("attach.before-swap")
+            old = obj_get(path)
         except BpfError:
-            os.close(old)
             fresh.unlink()
             raise
         fresh.rename(path)

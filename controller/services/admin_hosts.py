@@ -157,13 +157,14 @@ class HostCalls(Calls):
         raise AssertionError("the last attempt returns or ends the call")
 
     async def _judged(self, context: Context, name: str, change: HostChange) -> LabelsJudged | None:
-        """Of the labels that it will have, if they are others; ends the call if they may not be."""
+        """Of the labels that it will have, if they are asked to be others, also if they are so by
+        now: they may not be any more when it is written. Ends the call if they may not be."""
+        if not change.set_labels and not change.remove_labels:
+            return None
         row = await self._ask(context, self._host, name)
         async with within_bounds(context):
             kept = {k: v for k, v in row.labels.items() if k not in change.remove_labels}
             labels = bounds.labels({**kept, **change.set_labels})
-        if labels == row.labels:
-            return None
         return await self._refuse_ties(context, name, row.labels, labels)
 
 

@@ -2,7 +2,7 @@
 """Agents beside and after each other: one for an instance, several on a host, and how they begin.
 
 Everything here starts agents; what a running one does with bad snapshots is in
-test_agent_faults.py.
+test_agent_faults.py. One long file, for its tests share two agents.
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The edges that touch bpf(2), against the real kernel: maps, rings, links, pins, types."""
+"""The edges that touch bpf(2), against the real kernel: maps, rings, links, pins, types.
+
+One long file, for its tests share one lab; another kernel (tests.vm) is tried by them first.
+"""
 
 from __future__ import annotations
 
