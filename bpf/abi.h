@@ -153,10 +153,9 @@ struct executable {
 #define SOCKET_EGRESS 0x1 // we opened it
 #define SOCKET_HELD 0x2	  // its SYN waits for the attestation of its process
 #define SOCKET_LISTENS 0x4
-#define SOCKET_ADOPTED 0x8  // older than the agent, or than its first policy
-#define SOCKET_SILENT 0x10  // its SYN was built before anybody knew who asks: it carries no tag
-#define SOCKET_REPEATS 0x20 // its SYN may be repeated more often, for it was held
-#define SOCKET_RESETS 0x80  // the agent's own raw socket: its TCP resets pass
+#define SOCKET_ADOPTED 0x8 // older than the agent, or than its first policy
+#define SOCKET_SILENT 0x10 // its SYN was built before anybody knew who asks: it carries no tag
+#define SOCKET_RESETS 0x80 // the agent's own raw socket: its TCP resets pass
 struct socket_state {
 	__u64 generation;	// that `verdict` was made under; 0: judge
 	__u64 netns;		// cookie
@@ -170,8 +169,9 @@ struct socket_state {
 	__u8 verdict;
 	__u8 reason;
 	__u8 proof;
-	__u8 flags; // SOCKET_*
-	__u16 pad;
+	__u8 flags;   // SOCKET_*
+	__u8 repeats; // of its SYN as its program would have them (TCP_SYNCNT); 0: not changed
+	__u8 pad;
 	__u32 stamp; // of the process that `tgid` names
 	__u32 since; // CLOCK_MONOTONIC: of a socket that is held when that began, in units of 1,024
 		     // ns; of a connection when it was established, in units of 2^20 ns

@@ -30,7 +30,7 @@ INLINE void forget_peer(struct socket_state *s)
 	s->verdict = VERDICT_NONE;
 	s->reason = REASON_NONE;
 	s->proof = PROOF_NONE;
-	s->flags = SOCKET_EGRESS | (s->flags & SOCKET_REPEATS);
+	s->flags = SOCKET_EGRESS;
 }
 
 // As far as it can be: an unmanaged peer for good, a managed one provisionally.

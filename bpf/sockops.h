@@ -297,18 +297,44 @@ INLINE void on_connected(struct bpf_sock_ops *ctx, struct control *c, struct bpf
 		s->flags |= SOCKET_ADOPTED; // older than the first policy
 }
 
+INLINE void set_repeats(struct bpf_sock_ops *ctx, int repeats)
+{
+	if (repeats > MAX_TCP_SYNCNT)
+		repeats = MAX_TCP_SYNCNT;
+	bpf_setsockopt(ctx, SOL_TCP, TCP_SYNCNT, &repeats, sizeof(repeats));
+}
+
 // A first time-out of 20 ms has doubled six times until it is TCP's usual one: without so many more
 // repeats, TCP would give up after 2.6 s, whatever the hold limit, and the patience of the program.
-INLINE void repeat_longer(struct bpf_sock_ops *ctx)
+INLINE void repeat_longer(struct bpf_sock_ops *ctx, struct socket_state *s)
 {
 	int repeats = 0;
 
 	if (bpf_getsockopt(ctx, SOL_TCP, TCP_SYNCNT, &repeats, sizeof(repeats)))
 		return;
-	repeats += HELD_REPEATS;
-	if (repeats > MAX_TCP_SYNCNT)
-		repeats = MAX_TCP_SYNCNT;
-	bpf_setsockopt(ctx, SOL_TCP, TCP_SYNCNT, &repeats, sizeof(repeats));
+	s->repeats = repeats;
+	set_repeats(ctx, repeats + HELD_REPEATS);
+}
+
+// Whom policy refuses when it is known at last can no longer be told EPERM: its connect is under
+// way. It ends when the time-out after this one is over, and does not wait for its last repeat.
+INLINE void repeat_no_more(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
+{
+	struct socket_state *s = get_socket(sk);
+
+	if (s && s->repeats && s->verdict == VERDICT_REFUSE)
+		set_repeats(ctx, 1);
+}
+
+// The same socket connects once more: what was done to it for the last time is over.
+INLINE void repeat_as_usual(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
+{
+	struct socket_state *s = get_socket(sk);
+
+	if (!s || !s->repeats)
+		return;
+	set_repeats(ctx, s->repeats);
+	s->repeats = 0;
 }
 
 INLINE void on_timeout_init(struct bpf_sock_ops *ctx, struct control *c, struct bpf_sock *sk)
@@ -318,10 +344,8 @@ INLINE void on_timeout_init(struct bpf_sock_ops *ctx, struct control *c, struct 
 	if (!s || !(s->flags & SOCKET_HELD) || !c->hold_rto_jiffies)
 		return;
 	ctx->reply = c->hold_rto_jiffies;
-	if (!(s->flags & SOCKET_REPEATS)) { // not again for another connect of the same socket
-		s->flags |= SOCKET_REPEATS;
-		repeat_longer(ctx);
-	}
+	if (!s->repeats) // TCP asks more than once
+		repeat_longer(ctx, s);
 }
 
 int cordon_sock_ops(struct bpf_sock_ops *ctx)
@@ -334,6 +358,8 @@ int cordon_sock_ops(struct bpf_sock_ops *ctx)
 		return 1;
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB: // before the SYN is built
+		if (sk)
+			repeat_as_usual(ctx, sk);
 		want_options(ctx);
 		break;
 	case BPF_SOCK_OPS_TIMEOUT_INIT:
@@ -344,7 +370,11 @@ int cordon_sock_ops(struct bpf_sock_ops *ctx)
 		if (sk)
 			on_listen(ctx, sk);
 		break;
-	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
+	case BPF_SOCK_OPS_HDR_OPT_LEN_CB: // once before each SYN
+		if (sk)
+			repeat_no_more(ctx, sk);
+		on_option(ctx, c, sk);
+		break;
 	case BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
 		on_option(ctx, c, sk);
 		break;

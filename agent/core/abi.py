@@ -107,7 +107,6 @@ class SocketFlag(IntFlag):
     LISTENS = 0x4
     ADOPTED = 0x8
     SILENT = 0x10
-    REPEATS = 0x20
     RESETS = 0x80
 
 
@@ -272,6 +271,7 @@ class SocketState(NamedTuple):
     reason: int
     proof: int
     flags: int
+    repeats: int
     stamp: int
     since: int = 0
 
@@ -280,7 +280,7 @@ SOCKET_STATE = Layout(
     "socket_state",
     SocketState,
     "generation Q, netns Q, local I, peer I, peer_host I, address_identity I, rule I, "
-    "tgid I, port H, verdict B, reason B, proof B, flags B, _ 2x, stamp I, since I",
+    "tgid I, port H, verdict B, reason B, proof B, flags B, repeats B, _ x, stamp I, since I",
 )
 
 

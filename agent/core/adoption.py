@@ -171,5 +171,6 @@ def _adopted(seen: SocketFacts, served: bool) -> SocketState:
         reason=0,
         proof=0,
         flags=int(flags),
+        repeats=0,
         stamp=0,
     )

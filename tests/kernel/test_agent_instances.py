@@ -7,9 +7,7 @@ test_agent_faults.py. One long file, for its tests share two agents.
 
 from __future__ import annotations
 
-import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -237,19 +235,6 @@ def test_program_that_starts_while_there_is_no_agent_is_held_until_there_is_one(
     for process in early:
         assert process.wait(timeout=30.0) == 0, process.output()
         assert process.output() == "connected\n"
-
-
-def test_program_is_held_for_longer_than_short_time_outs_would_last(world: World) -> None:
-    """By its own rules TCP gives up after six doublings of the first time-out, here 2.6 s."""
-    agent = world.cordon["a"].agent
-    assert agent is not None
-    agent.signal(signal.SIGSTOP)
-    early = world.a.spawn(connecting(world), "web.service")
-    time.sleep(4)
-    alive = early.alive
-    agent.signal(signal.SIGCONT)
-    assert alive, early.output()
-    assert early.wait(timeout=30.0) == 0, early.output()
 
 
 @pytest.fixture

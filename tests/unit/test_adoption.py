@@ -20,7 +20,7 @@ ENTRIES = {
     20: Process(DB, 0, 1, 0, 0, 0, 1, 0, 120),
     21: Process(DB, 0, 1, 0, 0, 0, 1, 0, 121),
 }
-EMPTY = SocketState(*[0] * 14)
+EMPTY = SocketState(*[0] * 15)
 
 
 def seen(

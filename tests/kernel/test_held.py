@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a connection ends that was held: its program could no longer be refused at once.
+
+The agent is stopped meanwhile, so that nobody can say who asks, and what follows happens each time.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.kernel.world import BASE, PORT, World
+from tests.lab import LabProcess, wait_until
+from tests.lab.cordon import cordon
+from tests.lab.waiting import PATIENCE
+
+CLOSED = PORT + 1
+"""No rule names it."""
+OWN_REPEATS = 5
+"""TCP_SYNCNT as the program sets it."""
+SHORT_TIME_OUTS = 4.0
+"""Seconds after which six doublings of the first time-out have passed, which is 2.6 s."""
+
+_PROGRAM = f"""
+import errno, socket, sys
+client = socket.socket()
+client.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, {OWN_REPEATS})
+for port in sys.argv[2:]:
+    try:
+        client.connect((sys.argv[1], int(port)))
+        print("connected")
+    except OSError as error:
+        print(errno.errorcode.get(error.errno, error))
+print(client.getsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT))
+"""
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    # A hold limit that no wait here reaches, however busy the machine is.
+    with cordon(BASE, hold_limit_ms=60_000) as running:
+        built = World.build(running)
+        built.listen()
+        yield built
+
+
+@contextmanager
+def held(world: World, *ports: int) -> Iterator[LabProcess]:
+    """A program of web, new to the kernel, that connects to these ports of b one after the other
+    with one socket; the first waits, while this goes on, for an agent that is stopped.
+    """
+    agent = world.cordon["a"].agent
+    assert agent is not None
+    argv = ["/usr/bin/python3", "-I", "-S", "-c", _PROGRAM, world.b.v4, *map(str, ports)]
+    waiting = ["ss", "-tnH", "state", "syn-sent", "dport", "=", f":{ports[0]}"]
+    agent.signal(signal.SIGSTOP)
+    try:
+        program = world.a.spawn(argv, "web.service")
+        wait_until(lambda: world.a.tool(waiting).strip(), "its SYN waits", 10.0)
+        yield program
+    finally:
+        agent.signal(signal.SIGCONT)
+
+
+def lines(program: LabProcess) -> list[str]:
+    """What it has printed when it has ended: much sooner than TCP by itself would give up."""
+    program.wait(timeout=30.0)
+    return program.output().splitlines()
+
+
+def test_it_waits_for_longer_than_short_time_outs_would_last(world: World) -> None:
+    with held(world, PORT) as program:
+        time.sleep(SHORT_TIME_OUTS * PATIENCE)
+        assert program.alive, program.output()
+    assert lines(program)[0] == "connected"
+
+
+def test_it_is_given_up_when_it_turns_out_to_be_refused(world: World) -> None:
+    refused = world.verdict("a", "egress", "refuse", "no_rule")
+    with held(world, CLOSED) as program:
+        pass
+    assert lines(program)[0] == "ETIMEDOUT"
+    assert world.verdict("a", "egress", "refuse", "no_rule") > refused
+
+
+def test_its_socket_connects_anew_as_its_program_would_have_it(world: World) -> None:
+    with held(world, CLOSED, PORT) as program:
+        pass
+    assert lines(program) == ["ETIMEDOUT", "connected", str(OWN_REPEATS)]
