@@ -6,10 +6,12 @@ The agent is stopped meanwhile, so that nobody can say who asks, and what follow
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,9 @@ OWN_REPEATS = 5
 """TCP_SYNCNT as the program sets it."""
 SHORT_TIME_OUTS = 4.0
 """Seconds after which six doublings of the first time-out have passed, which is 2.6 s."""
+
+SYN_SENT = "02"
+"""In /proc/net/tcp: TCP_SYN_SENT of include/net/tcp_states.h."""
 
 _PROGRAM = f"""
 import errno, socket, sys
@@ -48,6 +53,13 @@ def world() -> Iterator[World]:
         yield built
 
 
+def waits(program: LabProcess, port: int) -> bool:
+    """Whether a socket of its network waits for this port's SYN-ACK."""
+    assert program.alive, f"it did not wait: {program.output()}"
+    table = Path(f"/proc/{program.pid}/net/tcp").read_text()
+    return bool(re.search(f" [0-9A-F]{{8}}:{port:04X} {SYN_SENT} ", table))
+
+
 @contextmanager
 def held(world: World, *ports: int) -> Iterator[LabProcess]:
     """A program of web, new to the kernel, that connects to these ports of b one after the other
@@ -56,11 +68,10 @@ def held(world: World, *ports: int) -> Iterator[LabProcess]:
     agent = world.cordon["a"].agent
     assert agent is not None
     argv = ["/usr/bin/python3", "-I", "-S", "-c", _PROGRAM, world.b.v4, *map(str, ports)]
-    waiting = ["ss", "-tnH", "state", "syn-sent", "dport", "=", f":{ports[0]}"]
     agent.signal(signal.SIGSTOP)
     try:
         program = world.a.spawn(argv, "web.service")
-        wait_until(lambda: world.a.tool(waiting).strip(), "its SYN waits", 10.0)
+        wait_until(lambda: waits(program, ports[0]), "its SYN waits", 10.0)
         yield program
     finally:
         agent.signal(signal.SIGCONT)
