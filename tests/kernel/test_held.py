@@ -7,6 +7,7 @@ The agent is stopped meanwhile, so that nobody can say who asks, and what follow
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ OWN_REPEATS = 5
 SHORT_TIME_OUTS = 4.0
 """Seconds after which six doublings of the first time-out have passed, which is 2.6 s."""
 
+PYTHON = "/usr/bin/python3"
 SYN_SENT = "02"
 """In /proc/net/tcp: TCP_SYN_SENT of include/net/tcp_states.h."""
 
@@ -61,16 +63,19 @@ def waits(program: LabProcess, port: int) -> bool:
 
 
 @contextmanager
-def held(world: World, *ports: int) -> Iterator[LabProcess]:
+def held(world: World, folder: Path, *ports: int) -> Iterator[LabProcess]:
     """A program of web, new to the kernel, that connects to these ports of b one after the other
     with one socket; the first waits, while this goes on, for an agent that is stopped.
     """
     agent = world.cordon["a"].agent
     assert agent is not None
-    argv = ["/usr/bin/python3", "-I", "-S", "-c", _PROGRAM, world.b.v4, *map(str, ports)]
+    shutil.copy(PYTHON, folder / "python")  # a file that was never seen
     agent.signal(signal.SIGSTOP)
     try:
-        program = world.a.spawn(argv, "web.service")
+        program = world.a.spawn(
+            [str(folder / "python"), "-I", "-S", "-c", _PROGRAM, world.b.v4, *map(str, ports)],
+            "web.service",
+        )
         wait_until(lambda: waits(program, ports[0]), "its SYN waits", 10.0)
         yield program
     finally:
@@ -83,22 +88,24 @@ def lines(program: LabProcess) -> list[str]:
     return program.output().splitlines()
 
 
-def test_it_waits_for_longer_than_short_time_outs_would_last(world: World) -> None:
-    with held(world, PORT) as program:
+def test_it_waits_for_longer_than_short_time_outs_would_last(world: World, tmp_path: Path) -> None:
+    with held(world, tmp_path, PORT) as program:
         time.sleep(SHORT_TIME_OUTS * PATIENCE)
         assert program.alive, program.output()
     assert lines(program)[0] == "connected"
 
 
-def test_it_is_given_up_when_it_turns_out_to_be_refused(world: World) -> None:
+def test_it_is_given_up_when_it_turns_out_to_be_refused(world: World, tmp_path: Path) -> None:
     refused = world.verdict("a", "egress", "refuse", "no_rule")
-    with held(world, CLOSED) as program:
+    with held(world, tmp_path, CLOSED) as program:
         pass
     assert lines(program)[0] == "ETIMEDOUT"
     assert world.verdict("a", "egress", "refuse", "no_rule") > refused
 
 
-def test_its_socket_connects_anew_as_its_program_would_have_it(world: World) -> None:
-    with held(world, CLOSED, PORT) as program:
+def test_its_socket_connects_anew_as_its_program_would_have_it(
+    world: World, tmp_path: Path
+) -> None:
+    with held(world, tmp_path, CLOSED, PORT) as program:
         pass
     assert lines(program) == ["ETIMEDOUT", "connected", str(OWN_REPEATS)]
