@@ -19,11 +19,10 @@ import pytest
 from tests.kernel.world import BASE, PORT, World
 from tests.lab import LabProcess, wait_until
 from tests.lab.cordon import cordon
-from tests.lab.waiting import PATIENCE
 
 CLOSED = PORT + 1
 """No rule names it."""
-OWN_REPEATS = 5
+OWN_REPEATS = 7
 """TCP_SYNCNT as the program sets it."""
 SHORT_TIME_OUTS = 4.0
 """Seconds after which six doublings of the first time-out have passed, which is 2.6 s."""
@@ -90,7 +89,7 @@ def lines(program: LabProcess) -> list[str]:
 
 def test_it_waits_for_longer_than_short_time_outs_would_last(world: World, tmp_path: Path) -> None:
     with held(world, tmp_path, PORT) as program:
-        time.sleep(SHORT_TIME_OUTS * PATIENCE)
+        time.sleep(SHORT_TIME_OUTS)  # of the kernel: no slower on a slow machine
         assert program.alive, program.output()
     assert lines(program)[0] == "connected"
 
