@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What streams are served from: releases, keys, admission, rollout."""
+"""What streams are served from: releases, keys, admission, rollout.
+
+One long file: each part has few tests, and they share their makers.
+"""
 
 from __future__ import annotations
 
